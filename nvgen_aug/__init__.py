@@ -1,0 +1,72 @@
+"""nvgen_aug: synthetic 3D image/mask pairs, blended into segmentation training on the fly."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+from typing import Any
+
+if TYPE_CHECKING:
+    from .assembly import load_generator as load_generator
+    from .assembly import open_source as open_source
+    from .assembly import serve as serve
+    from .cache import VolumeCache as VolumeCache
+    from .card import VariantCard as VariantCard
+    from .crop import Crop as Crop
+    from .crop import CropRule as CropRule
+    from .data import SyntheticDataset as SyntheticDataset
+    from .data import SyntheticRealDataset as SyntheticRealDataset
+    from .generators.phantom import PhantomGenerator as PhantomGenerator
+    from .labels import LabelMap as LabelMap
+    from .provenance import Provenance as Provenance
+    from .recipe import Lesions as Lesions
+    from .recipe import Recipe as Recipe
+    from .record import RunRecord as RunRecord
+    from .source import VolumeSource as VolumeSource
+    from .spec import VolumeSpec as VolumeSpec
+    from .transforms import RandSyntheticVolume as RandSyntheticVolume
+    from .transforms import RandSyntheticVolumeD as RandSyntheticVolumeD
+    from .transforms import RandSyntheticVolumed as RandSyntheticVolumed
+    from .transforms import RandSyntheticVolumeDict as RandSyntheticVolumeDict
+    from .volume import SyntheticVolume as SyntheticVolume
+
+# Names are resolved on first use, so that `nvgen-aug --help` does not import torch.
+_HOME = {
+    "Crop": "crop",
+    "CropRule": "crop",
+    "LabelMap": "labels",
+    "Lesions": "recipe",
+    "PhantomGenerator": "generators.phantom",
+    "Provenance": "provenance",
+    "RandSyntheticVolume": "transforms",
+    "RandSyntheticVolumeD": "transforms",
+    "RandSyntheticVolumeDict": "transforms",
+    "RandSyntheticVolumed": "transforms",
+    "Recipe": "recipe",
+    "RunRecord": "record",
+    "SyntheticDataset": "data",
+    "SyntheticRealDataset": "data",
+    "SyntheticVolume": "volume",
+    "VariantCard": "card",
+    "VolumeCache": "cache",
+    "VolumeSource": "source",
+    "VolumeSpec": "spec",
+    "load_generator": "assembly",
+    "open_source": "assembly",
+    "serve": "assembly",
+}
+
+__all__ = [  # the order of _HOME, so that one list serves
+    *_HOME
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

@@ -1,0 +1,89 @@
+"""Errors: what can go wrong, each with a text that names the cause and the next step.
+
+    NvgenError
+    ├── SpecError            a volume was asked for that cannot be made
+    ├── RatioError           a share that is not a share
+    ├── LabelError           names or ids that the vocabulary lacks
+    ├── DataError            the caller's own images, labels or data lists
+    ├── WeightsError         weights missing, truncated or of other shape
+    ├── CacheError           a cache folder that cannot be used
+    ├── GenerationError      the generator failed on a legal request
+    └── SourceError          a volume source that cannot answer
+        ├── ServerUnavailable    nobody answers at the address
+        ├── ServerDied           the connection broke while a request was under way
+        ├── FetchTimeout         no answer within the deadline
+        └── WrongProcess         an in-process source was used in another process
+
+Every class is built from one string, because a `DataLoader` worker can only
+hand such exceptions to its parent. `SpecError`, `RatioError`, `LabelError`
+and `DataError` are also `ValueError`s.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class NvgenError(Exception):
+    """Anything this package raises on purpose."""
+
+
+class SpecError(NvgenError, ValueError):
+    """A volume was asked for that the variant cannot make."""
+
+
+class RatioError(NvgenError, ValueError):
+    """A share of synthetic samples that is not a number in [0, 1]."""
+
+
+class LabelError(NvgenError, ValueError):
+    """Label names or ids that the vocabulary does not have."""
+
+
+class DataError(NvgenError, ValueError):
+    """Images, labels or data lists of the caller that cannot be used."""
+
+
+class WeightsError(NvgenError):
+    """Weights that are missing, truncated or made for another network."""
+
+
+class CacheError(NvgenError):
+    """A cache folder that cannot be read or written."""
+
+
+class GenerationError(NvgenError):
+    """The generator failed on a legal request."""
+
+
+class SourceError(NvgenError):
+    """A volume source that cannot answer."""
+
+
+class ServerUnavailable(SourceError):
+    """Nobody answers at the address."""
+
+
+class ServerDied(SourceError):
+    """The connection broke while a request was under way."""
+
+
+class FetchTimeout(SourceError):
+    """No answer came within the deadline."""
+
+
+class WrongProcess(SourceError):
+    """An in-process source was used in a process that did not make it."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A clause with close matches for an unknown name, or with all known names."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(f"`{match}`" for match in close) + "?"
+    return "known are " + ", ".join(f"`{known_name}`" for known_name in names[:12])

@@ -1,0 +1,1 @@
+"""Generators: things that turn a spec into a volume, called from one thread."""

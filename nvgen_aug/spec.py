@@ -1,0 +1,153 @@
+"""VolumeSpec: everything that determines one synthetic volume."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from dataclasses import fields
+from typing import Any
+from typing import final
+
+from .errors import SpecError
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+MAX_SEED = 2**63 - 1
+NUMERICS = ("exact", "reference")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class VolumeSpec:
+    """A request for one volume: equal specs mean equal voxels.
+
+    `None` stands for the variant's default and is filled in by
+    `VolumeSource.resolve`; only a resolved spec has a cache key.
+
+    Args:
+        variant: Name of the model, such as `"tiny-brain"`.
+        seed: Where all chance in the volume comes from, 0 to 2⁶³ − 1.
+        size: Voxels (x, y, z) of the generator's grid.
+        spacing: Millimetres per voxel (x, y, z).
+        modality: Name of the contrast, such as `"mri_t1_skull_stripped"`.
+        anatomy: Names of the vocabulary that the label must contain.
+        pathology: Lesions to place, each as (label name, diameter in mm).
+        mask: SHA-256 of the caller's own label, as `VolumeSource.put` returned it;
+            `None` lets the variant draw one from the seed.
+        solver: Name of the ODE solver of the flow.
+        steps: Evaluations of the flow.
+        guidance: Classifier-free guidance scale; 0 is off.
+        numerics: `"exact"`, or `"reference"` for the rounding of NV-Generate.
+
+    Raises:
+        SpecError: if a field is of the wrong kind or out of range.
+    """
+
+    variant: str
+    seed: int
+    size: tuple[int, int, int] | None = None
+    spacing: tuple[float, float, float] | None = None
+    modality: str | None = None
+    anatomy: tuple[str, ...] = ()
+    pathology: tuple[tuple[str, float], ...] = ()
+    mask: str | None = None
+    solver: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    numerics: str = "exact"
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        # 1 == 1.0, but they do not read alike as JSON: equal specs need equal keys.
+        put("seed", _integer("seed", self.seed, 0, MAX_SEED))
+        if self.size is not None:
+            put("size", tuple(_integer("size", v, 1, 4096) for v in _three("size", self.size)))
+        if self.spacing is not None:
+            put("spacing", tuple(_length("spacing", v) for v in _three("spacing", self.spacing)))
+        put("anatomy", tuple(str(name) for name in self.anatomy))
+        lesions = []
+        for lesion in self.pathology:
+            if isinstance(lesion, str) or len(lesion) != 2:
+                msg = f"pathology must be pairs (label name, diameter in mm), got {lesion!r}"
+                raise SpecError(msg)
+            lesions.append((str(lesion[0]), _length("pathology diameter", lesion[1])))
+        put("pathology", tuple(lesions))
+        if self.mask is not None and not DIGEST.fullmatch(self.mask):
+            msg = f"mask must be a digest of 64 hex digits from `source.put`, got {self.mask!r}"
+            raise SpecError(msg)
+        if self.steps is not None:
+            put("steps", _integer("steps", self.steps, 1, 10_000))
+        if self.guidance is not None:
+            scale = float(self.guidance)
+            if not math.isfinite(scale) or scale < 0:
+                msg = f"guidance must be a finite number ≥ 0, got {self.guidance!r}"
+                raise SpecError(msg)
+            put("guidance", scale)
+        if self.numerics not in NUMERICS:
+            msg = f"numerics must be one of {NUMERICS}, got {self.numerics!r}"
+            raise SpecError(msg)
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether every default is filled in, so that the spec has a key."""
+        needed = (self.size, self.spacing, self.modality, self.solver, self.steps, self.guidance)
+        return all(value is not None for value in needed)
+
+    def to_json(self) -> str:
+        """The spec as one line of canonical JSON (sorted keys, no spaces)."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> VolumeSpec:
+        """The spec that `to_json` wrote.
+
+        Raises:
+            SpecError: if the text is not JSON, or has fields that a spec lacks.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            msg = f"a spec must be JSON, got {text[:80]!r}"
+            raise SpecError(msg) from error
+        known = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or not {"variant", "seed"} <= set(values) <= known:
+            found = sorted(values) if isinstance(values, dict) else type(values).__name__
+            msg = f"a spec needs `variant` and `seed` and may have {sorted(known)}, got {found}"
+            raise SpecError(msg)
+        return cls(**values)
+
+
+def _integer(name: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        msg = f"{name} must be an integer, got {value!r}"
+        raise SpecError(msg)
+    number = int(value)
+    if not low <= number <= high:
+        msg = f"{name} must lie in [{low}, {high}], got {number}"
+        raise SpecError(msg)
+    return number
+
+
+def _length(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        msg = f"{name} must be a length in mm, got {value!r}"
+        raise SpecError(msg) from error
+    if not math.isfinite(number) or number <= 0:
+        msg = f"{name} must be a finite length > 0 mm, got {value!r}"
+        raise SpecError(msg)
+    return number
+
+
+def _three(name: str, value: Any) -> tuple[Any, Any, Any]:
+    try:
+        x, y, z = value
+    except (TypeError, ValueError) as error:
+        msg = f"{name} must be three numbers (x, y, z), got {value!r}"
+        raise SpecError(msg) from error
+    return x, y, z
