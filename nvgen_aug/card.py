@@ -96,9 +96,7 @@ class VariantCard:
                 min(legal, key=lambda m, n=n: (abs(m - n), m))  # type: ignore[misc]
                 for n, legal in zip(spec.size, self.legal_sizes, strict=True)
             )
-            msg = (
-                f"`{self.name}` cannot make size {spec.size}; the nearest it can make is {nearest}"
-            )
+            msg = f"`{self.name}` cannot make size {spec.size}; the nearest legal size is {nearest}"
             raise SpecError(msg)
         low, high = self.spacing_range
         if not all(low <= mm <= high for mm in spec.spacing):

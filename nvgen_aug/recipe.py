@@ -50,9 +50,8 @@ class Lesions:
         number = int(rng.integers(self.count[0], self.count[1] + 1))
         low, high = np.log(self.diameter)
         # Tenths of a millimetre: specs stay readable, and lose nothing.
-        return sorted(
-            (round(float(np.exp(rng.uniform(low, high))), 1) for _ in range(number)), reverse=True
-        )
+        diameters = [round(float(np.exp(rng.uniform(low, high))), 1) for _ in range(number)]
+        return sorted(diameters, reverse=True)
 
 
 @final

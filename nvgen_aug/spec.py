@@ -68,13 +68,7 @@ class VolumeSpec:
         if self.spacing is not None:
             put("spacing", tuple(_length("spacing", v) for v in _three("spacing", self.spacing)))
         put("anatomy", tuple(str(name) for name in self.anatomy))
-        lesions = []
-        for lesion in self.pathology:
-            if isinstance(lesion, str) or len(lesion) != 2:
-                msg = f"pathology must be pairs (label name, diameter in mm), got {lesion!r}"
-                raise SpecError(msg)
-            lesions.append((str(lesion[0]), _length("pathology diameter", lesion[1])))
-        put("pathology", tuple(lesions))
+        put("pathology", tuple(_lesion(lesion) for lesion in self.pathology))
         if self.mask is not None and not DIGEST.fullmatch(self.mask):
             msg = f"mask must be a digest of 64 hex digits from `source.put`, got {self.mask!r}"
             raise SpecError(msg)
@@ -142,6 +136,15 @@ def _length(name: str, value: Any) -> float:
         msg = f"{name} must be a finite length > 0 mm, got {value!r}"
         raise SpecError(msg)
     return number
+
+
+def _lesion(value: Any) -> tuple[str, float]:
+    try:
+        name, diameter = value
+    except (TypeError, ValueError) as error:
+        msg = f"pathology must be pairs (label name, diameter in mm), got {value!r}"
+        raise SpecError(msg) from error
+    return str(name), _length("pathology diameter", diameter)
 
 
 def _three(name: str, value: Any) -> tuple[Any, Any, Any]:
