@@ -1,0 +1,1 @@
+"""Benchmarks: each file answers the question in its name, and runs with `--quick`."""

@@ -1,0 +1,278 @@
+"""Entry: one directory of the cache, sealed by a commit file that lists all others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import zlib
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import final
+
+import numpy as np
+
+from .arrays import open_array
+from .layout import COMMIT_FILE
+from .layout import FORMAT
+from .layout import Kind
+from .layout import fsync_directory
+
+if TYPE_CHECKING:
+    import zarr
+    from numpy.typing import NDArray
+
+# What zarr, zarrs, the codecs, JSON and the file system raise on damaged bytes.
+DAMAGE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError)
+
+_NAME = re.compile(r"[A-Za-z0-9_]+(\.json)?(/[A-Za-z0-9_]+(\.json)?)*")
+_Signature = tuple[tuple[int, int, int], ...]
+
+
+class Damaged(Exception):
+    """An entry that is not what its commit file says. Never leaves this package."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FileFact:
+    """What the commit file says of one file; the CRC-32 is what is quick to check."""
+
+    size: int
+    sha256: str
+    crc32: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The content of a commit file.
+
+    Args:
+        kind: Folder of the entry.
+        key: Its key.
+        files: Every other file of the entry, by its path in it.
+    """
+
+    kind: str
+    key: str
+    files: Mapping[str, FileFact]
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of the entry, the commit file included."""
+        return sum(fact.size for fact in self.files.values()) + len(self.to_json())
+
+    def to_json(self) -> str:
+        """The commit as JSON, one file a line."""
+        files = {
+            name: {"size": fact.size, "sha256": fact.sha256, "crc32": fact.crc32}
+            for name, fact in sorted(self.files.items())
+        }
+        total = sum(fact.size for fact in self.files.values())
+        values = {"format": FORMAT, "kind": self.kind, "key": self.key, "bytes": total}
+        return json.dumps({**values, "files": files}, indent=0) + "\n"
+
+    @classmethod
+    def from_json(cls, text: bytes, kind: str, key: str) -> Commit:
+        """The commit that `to_json` wrote for this entry.
+
+        Raises:
+            Damaged: if it is anything else.
+        """
+        try:
+            values = json.loads(text)
+            files = {
+                str(name): FileFact(int(f["size"]), str(f["sha256"]), int(f["crc32"]))
+                for name, f in values["files"].items()
+            }
+            total = sum(fact.size for fact in files.values())
+            said = (values["format"], values["kind"], values["key"], values["bytes"])
+        except DAMAGE as error:
+            msg = "the commit file cannot be read"
+            raise Damaged(msg) from error
+        if said != (FORMAT, kind, key, total) or not all(map(_NAME.fullmatch, files)):
+            msg = f"the commit file is not one of {kind}/{key}"
+            raise Damaged(msg)
+        return cls(kind, key, files)
+
+
+def seal(directory: Path, kind: Kind, key: str) -> Commit:
+    """Bring all files of a partial entry to the disk, then write its commit file."""
+    files = {}
+    folders = [directory]
+    for folder, path in _walk(directory):
+        if folder:
+            folders.append(path)
+            continue
+        with path.open("rb") as file:
+            content = file.read()
+            os.fsync(file.fileno())
+        name = path.relative_to(directory).as_posix()
+        digest = hashlib.sha256(content).hexdigest()
+        files[name] = FileFact(len(content), digest, zlib.crc32(content))
+    commit = Commit(kind, key, files)
+    with (directory / COMMIT_FILE).open("w", encoding="utf-8") as file:
+        file.write(commit.to_json())
+        file.flush()
+        os.fsync(file.fileno())
+    for path in reversed(folders):
+        fsync_directory(path)
+    return commit
+
+
+def read_commit(directory: Path, kind: str, key: str) -> Commit:
+    """The commit of an entry, without a look at the files that it lists.
+
+    Raises:
+        FileNotFoundError: if there is no such entry.
+        Damaged: if the commit file is not one of this entry.
+    """
+    try:
+        for folder in (directory, directory.parent):
+            if not stat.S_ISDIR(folder.lstat().st_mode):
+                msg = f"{folder} is not a folder"
+                raise Damaged(msg)
+        content = _read(directory / COMMIT_FILE)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        msg = f"the commit file of {directory} cannot be read: {error}"
+        raise Damaged(msg) from error
+    return Commit.from_json(content, kind, key)
+
+
+@final
+class Entry:
+    """An entry that was found whole: every file that was listed, no other, and unchanged.
+
+    It holds no open files. `is_current` says whether the directory is still
+    the one that was checked; a read counts only if that is true after it.
+    """
+
+    __slots__ = ("_arrays", "_signature", "attributes", "commit", "directory")
+
+    def __init__(self, directory: Path, kind: str, key: str) -> None:
+        """Check an entry and open its arrays.
+
+        Raises:
+            FileNotFoundError: if there is no such entry.
+            Damaged: if it is not whole.
+        """
+        self.directory = directory
+        self.commit = read_commit(directory, kind, key)
+        try:
+            self._signature = self._look()
+            metadata = self._check_files()
+            attributes = json.loads(metadata["zarr.json"])["attributes"]
+            self._arrays: dict[str, zarr.Array[Any]] = {
+                name.removesuffix("/zarr.json"): open_array((directory / name).parent, content)
+                for name, content in metadata.items()
+                if name != "zarr.json"
+            }
+        except DAMAGE as error:
+            msg = f"{directory} is damaged: {error}"
+            raise Damaged(msg) from error
+        self.attributes: dict[str, Any] = attributes
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._arrays
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of an array.
+
+        Raises:
+            Damaged: if the entry has no such array.
+        """
+        if name not in self._arrays:
+            msg = f"{self.directory} has no array `{name}`"
+            raise Damaged(msg)
+        return self._arrays[name].shape
+
+    def read(
+        self, name: str, box: tuple[slice, ...] = (), dtype: type[np.generic] | None = None
+    ) -> NDArray[Any]:
+        """Values of an array, or of a box of its last three axes.
+
+        Raises:
+            Damaged: if they cannot be decoded or have another type.
+        """
+        try:
+            selection: Any = (..., *box)
+            values = np.asarray(self._arrays[name][selection])
+        except DAMAGE as error:
+            msg = f"{self.directory}/{name} cannot be decoded: {error}"
+            raise Damaged(msg) from error
+        if dtype is not None and values.dtype != dtype:
+            msg = f"{self.directory}/{name} has type {values.dtype}"
+            raise Damaged(msg)
+        return values
+
+    def is_current(self) -> bool:
+        """Whether every file is still the one that was checked, by inode, size and time."""
+        try:
+            return self._look() == self._signature
+        except OSError:
+            return False
+
+    def _look(self) -> _Signature:
+        directory = os.fspath(self.directory)
+        found = []
+        for name in self.commit.files:
+            facts = os.lstat(f"{directory}/{name}")
+            found.append((facts.st_ino, facts.st_size, facts.st_mtime_ns))
+        facts = os.lstat(f"{directory}/{COMMIT_FILE}")
+        found.append((facts.st_ino, facts.st_size, 0))  # its time changes whenever it is used
+        return tuple(found)
+
+    def _check_files(self) -> dict[str, bytes]:
+        """Compare all files with the commit; gives the content of each `zarr.json`."""
+        metadata = {}
+        seen = set()
+        for folder, path in _walk(self.directory):
+            name = path.relative_to(self.directory).as_posix()
+            if folder or name == COMMIT_FILE:
+                continue
+            content = _read(path)
+            fact = self.commit.files[name]
+            if len(content) != fact.size or zlib.crc32(content) != fact.crc32:
+                msg = f"`{name}` is not what was written"
+                raise ValueError(msg)
+            seen.add(name)
+            if path.name == "zarr.json":
+                metadata[name] = content
+        if seen != set(self.commit.files):
+            msg = f"lacks {sorted(set(self.commit.files) - seen)}"
+            raise ValueError(msg)
+        return metadata
+
+
+def _walk(directory: Path) -> Iterator[tuple[bool, Path]]:
+    """Folders (true) and files (false) below a directory; anything else raises `ValueError`."""
+    with os.scandir(directory) as found:
+        children = sorted(found, key=lambda child: child.name)
+    for child in children:
+        if child.is_dir(follow_symlinks=False):
+            yield True, Path(child.path)
+            yield from _walk(Path(child.path))
+        elif child.is_file(follow_symlinks=False):
+            yield False, Path(child.path)
+        else:
+            msg = f"`{child.name}` is neither a file nor a folder"
+            raise ValueError(msg)
+
+
+def _read(path: Path) -> bytes:
+    # A link is never followed: it could lead out of the cache.
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            msg = f"`{path.name}` is not a regular file"
+            raise ValueError(msg)
+        return file.read()
