@@ -36,6 +36,7 @@ class SourceStats:
         waiting: Requests in the queue now.
         seconds_generating: Time the model was busy.
         failures: Requests that ended in an error.
+        unsaved: Volumes or masks that the cache could not keep.
     """
 
     fetched: int = 0
@@ -46,6 +47,7 @@ class SourceStats:
     waiting: int = 0
     seconds_generating: float = 0.0
     failures: int = 0
+    unsaved: int = 0
 
     @property
     def seconds_per_volume(self) -> float:
