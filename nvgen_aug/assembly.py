@@ -1,0 +1,250 @@
+"""Assembly: names of variants and addresses to things that work; it alone knows them all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from .cache import CachedSource
+from .cache import VolumeCache
+from .errors import SpecError
+from .errors import did_you_mean
+from .generators.base import Generator
+from .generators.phantom import PhantomGenerator
+from .serving import Client
+from .serving import Engine
+from .serving import Resident
+from .serving import ServedSource
+from .serving import serve_engine
+from .serving.connection import PREFIX
+from .serving.lifecycle import new_directory
+from .serving.resident import SOCKET_NAME
+from .source import VolumeSource
+
+CachePath = str | os.PathLike[str] | VolumeCache | None
+
+
+def load_generator(
+    variant: str, *, device: str = "cpu", backend: str = "eager", **options: Any
+) -> Generator:
+    """A loaded variant.
+
+    Args:
+        variant: `"tiny-brain"`, or `"phantom"`, which needs no weights.
+        device: Where its networks run, such as `"cpu"` or `"cuda:1"`.
+        backend: How they run.
+        **options: Of the variant: `seconds_per_volume` of the phantom,
+            `weights` (a path) of all others.
+
+    Raises:
+        SpecError: for an unknown variant, with close matches, or an unknown option.
+        WeightsError: if the weights are missing or not those of the variant.
+    """
+    _check_variant(variant)
+    try:
+        return _LOADERS[variant](variant, device, backend, options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        msg = f"`{variant}` cannot be loaded with the options {sorted(options)}: {error}"
+        raise SpecError(msg) from error
+
+
+def open_source(
+    name_or_address: str,
+    *,
+    device: str = "cpu",
+    cache: CachePath = None,
+    max_bytes: int | str | None = None,
+    timeout: float = 600.0,
+    **options: Any,
+) -> VolumeSource:
+    """A volume source in this process, or the way to a server that runs already.
+
+    Args:
+        name_or_address: A variant, or the address of a server: `"unix:/run/…"`.
+        device: For a variant: where its networks run.
+        cache: Where volumes are kept: a path, or a `VolumeCache`; read only for an address.
+        max_bytes: Most bytes of a cache that is given as a path.
+        timeout: For an address: seconds to wait for one volume.
+        **options: For a variant: as `load_generator` has them.
+
+    Raises:
+        SpecError: for an unknown variant.
+        ServerUnavailable: on first use, if nobody answers at the address.
+    """
+    if not name_or_address.startswith(PREFIX):
+        return Engine(
+            load_generator(name_or_address, device=device, **options), _opened(cache, max_bytes)
+        )
+    if options:
+        msg = f"options {sorted(options)} are for a variant; a server has its own already"
+        raise SpecError(msg)
+    return _behind_cache(Client(name_or_address, timeout), cache)
+
+
+def serve(
+    variant: str,
+    *,
+    device: str = "cpu",
+    cache: CachePath = None,
+    max_bytes: int | str | None = None,
+    threads: int | None = None,
+    timeout: float = 600.0,
+    start_timeout: float = 600.0,
+    **options: Any,
+) -> ServedSource:
+    """A volume source whose generator lives in a new process, for `DataLoader` workers.
+
+    The process belongs to the caller's: it ends with `close`, at the end of the `with`
+    block, or when the caller's process ends, however that happens. Copies reach the same
+    process; hand `address` to other ranks and let them `open_source` it.
+
+    Args:
+        variant: As in `load_generator`.
+        device: Where its networks run.
+        cache: Where volumes are kept: a path, or a `VolumeCache`. The server writes it;
+            this process and its workers read what is there without asking.
+        max_bytes: Most bytes of a cache that is given as a path.
+        threads: Threads of the networks on a CPU; `None` is torch's own choice.
+        timeout: Seconds to wait for one volume.
+        start_timeout: Seconds until the process must be ready.
+        **options: As `load_generator` has them; JSON values.
+
+    Raises:
+        SpecError: for an unknown variant or option.
+        WeightsError, CacheError: as the new process met them.
+        ServerDied: if it ended without a word.
+        SourceError: on a system that is not Linux.
+    """
+    _check_variant(variant)
+    if isinstance(cache, VolumeCache):
+        max_bytes = cache.stats().bound
+    path = cache.path if isinstance(cache, VolumeCache) else cache
+    arguments = {
+        "variant": variant,
+        "device": device,
+        "cache": None if path is None else str(Path(path).absolute()),
+        "max_bytes": max_bytes,
+        "read_only": isinstance(cache, VolumeCache) and cache.read_only,
+        "threads": threads,
+        "options": {name: _jsonable(value) for name, value in options.items()},
+    }
+    resident = Resident(f"{__name__}:resident_engine", arguments, start_timeout=start_timeout)
+    try:
+        return ServedSource(resident, _behind_cache(Client(resident.address, timeout), path))
+    except BaseException:
+        resident.close()
+        raise
+
+
+def serve_forever(
+    variant: str,
+    *,
+    address: str | None = None,
+    device: str = "cpu",
+    cache: str | os.PathLike[str] | None = None,
+    max_bytes: int | str | None = None,
+    threads: int | None = None,
+    on_ready: Callable[[str], None] = lambda address: None,
+    **options: Any,
+) -> None:
+    """Serve in this process, in the foreground, until SIGINT or SIGTERM.
+
+    Args:
+        variant, device, cache, max_bytes, threads, **options: As in `serve`.
+        address: `"unix:"` and a path in a directory that is private or does not exist
+            yet; `None` makes a directory.
+        on_ready: Called with the address once clients can connect.
+
+    Raises:
+        SourceError: if another server has that address, or its directory is not private.
+    """
+    if address is not None:
+        path = Path(Client(address).address.removeprefix(PREFIX)).absolute()
+        held = None
+    else:
+        directory, held = new_directory()
+        path = directory / SOCKET_NAME
+    try:
+        serve_engine(
+            lambda: resident_engine(
+                variant=variant,
+                device=device,
+                cache=None if cache is None else os.fspath(cache),
+                max_bytes=max_bytes,
+                read_only=False,
+                threads=threads,
+                options=options,
+            ),
+            path,
+            on_ready=on_ready,
+        )
+    finally:
+        if held is not None:
+            os.close(held)
+            for left in path.parent.iterdir():
+                left.unlink()
+            path.parent.rmdir()
+
+
+def resident_engine(
+    *,
+    variant: str,
+    device: str,
+    cache: str | None,
+    max_bytes: int | str | None,
+    read_only: bool,
+    threads: int | None,
+    options: Mapping[str, Any],
+) -> Engine:
+    """The engine of a resident process; `serve` names this function to it."""
+    if threads is not None:
+        # Voxels may depend on it in the last bit, so a resident process can be told.
+        import_module("torch").set_num_threads(threads)
+    opened = None if cache is None else VolumeCache(cache, max_bytes=max_bytes, read_only=read_only)
+    return Engine(load_generator(variant, device=device, **options), opened)
+
+
+def _check_variant(variant: str) -> None:
+    if variant not in _LOADERS:
+        msg = f"there is no variant `{variant}`; {did_you_mean(variant, _LOADERS)}"
+        raise SpecError(msg)
+
+
+def _phantom(variant: str, device: str, backend: str, options: Mapping[str, Any]) -> Generator:
+    return PhantomGenerator(**options)
+
+
+def _maisi(variant: str, device: str, backend: str, options: Mapping[str, Any]) -> Generator:
+    # By name, so that a phantom's process starts without torch and its gigabytes.
+    generator = import_module(".generators.maisi.generator", __package__).MaisiGenerator
+    loaded: Generator = generator.load(variant, device=device, **options)
+    return loaded
+
+
+_LOADERS: Mapping[str, Callable[[str, str, str, Mapping[str, Any]], Generator]] = {
+    "phantom": _phantom,
+    "tiny-brain": _maisi,
+}
+
+
+def _opened(cache: CachePath, max_bytes: int | str | None) -> VolumeCache | None:
+    if cache is None or isinstance(cache, VolumeCache):
+        return cache
+    return VolumeCache(cache, max_bytes=max_bytes)
+
+
+def _behind_cache(source: VolumeSource, cache: CachePath) -> VolumeSource:
+    if cache is None:
+        return source
+    reader = cache if isinstance(cache, VolumeCache) else VolumeCache(cache, read_only=True)
+    return CachedSource(source, reader)
+
+
+def _jsonable(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -1,0 +1,165 @@
+"""`nvgen-aug generate`: volumes as NIfTI files, with a contact sheet to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Annotated
+from typing import final
+
+import numpy as np
+import typer
+
+from ..card import VariantCard
+from ..errors import SpecError
+from ..recipe import Lesions
+from ..recipe import Recipe
+from ..spec import VolumeSpec
+from .terminal import answer
+from .terminal import interruptible
+from .terminal import progress
+from .terminal import say
+from .volume_files import VolumeFiles
+
+if TYPE_CHECKING:
+    from ..evaluation.contact_sheet import SheetRow
+
+SHEET_ROWS = 24  # a sheet longer than this is scrolled through, not looked at
+
+
+def generate(
+    variant: Annotated[
+        str, typer.Argument(help="Model, `phantom` among them, or the address of a server.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write to; made if it is not there.")],
+    num: Annotated[int, typer.Option(min=1, help="How many volumes.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Where all chance comes from.")] = 0,
+    modality: Annotated[
+        list[str] | None, typer.Option(help="Contrast; given several times, one is drawn.")
+    ] = None,
+    lesions: Annotated[
+        int | None, typer.Option(min=0, help="Lesions in each volume; a recipe says more.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="TOML or YAML file with the arguments of a Recipe.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Evaluations of the flow: more is finer.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps volumes between runs.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu or cuda.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; torch decides if not given.")
+    ] = None,
+) -> None:
+    """Make synthetic volumes and write them as NIfTI files.
+
+    Each volume gets an int16 image, a uint8 label and a JSON sidecar, and all of
+    them one contact-sheet.png. Volume k of a seed is the same whatever --num is.
+
+    What the folder holds already is kept, so a run that was stopped goes on; a
+    volume of other settings under the same name is replaced.
+
+    \b
+    Example:
+      nvgen-aug generate tiny-brain --num 4 --lesions 2 --out volumes/
+    """
+    wanted = Recipe.load(recipe) if recipe else Recipe()
+    if modality:
+        wanted = replace(wanted, modality=tuple(modality))
+    if steps is not None:
+        wanted = replace(wanted, steps=steps)
+    with interruptible(f"whole volumes are in {out}; the same command makes the rest"):
+        _generate(_Order(variant, wanted, lesions, num, seed, out), cache, device, threads)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Order:
+    variant: str
+    recipe: Recipe
+    lesions: int | None
+    num: int
+    seed: int
+    out: Path
+
+    def specs(self, card: VariantCard) -> Iterator[tuple[VolumeFiles, VolumeSpec]]:
+        """Each volume's files and resolved spec."""
+        recipe = self.recipe
+        if self.lesions is not None:
+            recipe = replace(recipe, pathology=_pathology(self.lesions, card), pathology_share=1.0)
+        recipe.check(card)
+        for k in range(self.num):
+            rng = np.random.default_rng(np.random.SeedSequence([self.seed, k]))
+            spec = card.resolve(recipe.draw(rng, variant=card.name))
+            yield VolumeFiles(self.out, f"{card.name}_seed{self.seed}_{k:04d}"), spec
+
+
+def _pathology(number: int, card: VariantCard) -> dict[str, Lesions]:
+    if not number:
+        return {}
+    if not card.pathology:
+        msg = f"`{card.name}` cannot place lesions; leave out --lesions"
+        raise SpecError(msg)
+    low, high = Lesions().diameter
+    least, most = card.pathology_range
+    diameter = (min(max(low, least), most), max(min(high, most), least))
+    return {card.pathology[0]: Lesions((number, number), diameter)}
+
+
+def _generate(order: _Order, cache: Path | None, device: str, threads: int | None) -> None:
+    # Heavy, and --help does without them.
+    from ..assembly import open_source
+    from ..evaluation.contact_sheet import contact_sheet
+
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    rows: list[SheetRow] = []
+    made = 0
+    with open_source(order.variant, device=device, cache=cache) as source:
+        card = source.card
+        volumes = list(order.specs(card))
+        with progress() as bar:
+            task = bar.add_task(f"`{card.name}`", total=len(volumes))
+            for files, spec in volumes:
+                if not files.hold(card.volume_key(spec)):
+                    files.write(source.fetch(spec), spec, card)
+                    made += 1
+                if len(rows) < SHEET_ROWS:
+                    rows.append(_row(files, spec))
+                bar.advance(task)
+    names = {value: name for name, value in card.vocabulary.items() if value}
+    sheet = contact_sheet(rows, order.out / "contact-sheet.png", names=names)
+    say(f"{made} made, {len(volumes) - made} were there; weights: {card.licence}")
+    if len(volumes) > len(rows):
+        say(f"the contact sheet shows the first {len(rows)}")
+    answer([str(files.image) for files, _ in volumes] + [str(sheet)])
+
+
+def _row(files: VolumeFiles, spec: VolumeSpec) -> SheetRow:
+    from ..evaluation.contact_sheet import SheetRow
+
+    assert spec.size is not None
+    assert spec.spacing is not None
+    image, label = files.read()
+    parts = [
+        f"{spec.modality}",
+        " × ".join(map(str, spec.size)) + " voxels",
+        " × ".join(f"{mm:g}" for mm in spec.spacing) + " mm",
+    ]
+    if spec.pathology:
+        parts.append(", ".join(f"{name} {diameter:g} mm" for name, diameter in spec.pathology))
+    return SheetRow(
+        files.name,
+        image if image.ndim == 3 else image[..., 0],
+        label,
+        " · ".join(parts),
+        spec.spacing,
+    )

@@ -1,0 +1,57 @@
+"""`nvgen-aug serve`: a resident generator that other programs reach by its address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .terminal import answer
+from .terminal import hint
+from .terminal import interruptible
+from .terminal import say
+
+
+def serve(
+    variant: Annotated[str, typer.Argument(help="Model, `phantom` among them.")],
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu or cuda:N.")] = "cpu",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps volumes between runs.")
+    ] = None,
+    max_bytes: Annotated[
+        str | None, typer.Option(help="Most that the cache may hold, such as '200 GB'.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="unix:PATH of the socket; a new one if not given.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; torch decides if not given.")
+    ] = None,
+) -> None:
+    """Keep a model loaded and answer programs on this machine until Ctrl-C.
+
+    The address goes to stdout once programs can connect.
+
+    \b
+    Example:
+      nvgen-aug serve tiny-brain --cache cache/ --address unix:run/tiny-brain.sock
+    """
+    from ..assembly import serve_forever  # heavy, and --help does without it
+
+    def ready(where: str) -> None:
+        answer([where])
+        hint(f'nvgen_aug.open_source("{where}") in Python; Ctrl-C here ends it')
+
+    say(f"loading `{variant}`")
+    with interruptible("nothing was served yet; the same command starts again"):
+        serve_forever(
+            variant,
+            address=address,
+            device=device,
+            cache=cache,
+            max_bytes=max_bytes,
+            threads=threads,
+            on_ready=ready,
+        )
+    say("stopped; what the cache holds is whole, and the same command goes on with it")

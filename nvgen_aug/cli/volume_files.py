@@ -1,0 +1,131 @@
+"""VolumeFiles: one volume in a folder, as NIfTI image and label with a JSON sidecar."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import final
+
+import numpy as np
+
+from ..card import VariantCard
+from ..errors import DataError
+from ..spec import VolumeSpec
+from ..volume import SyntheticVolume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class VolumeFiles:
+    """The files of one volume.
+
+    Each appears whole, written beside its final place and renamed into it, and the
+    sidecar last. It holds the SHA-256 of the others, so a volume whose sidecar agrees
+    with them is complete, and one that was cut short is made again.
+
+    Args:
+        folder: Where they are.
+        name: Their name without endings.
+    """
+
+    folder: Path
+    name: str
+
+    @property
+    def image(self) -> Path:
+        """int16 voxels."""
+        return self.folder / f"{self.name}.nii.gz"
+
+    @property
+    def label(self) -> Path:
+        """uint8 ids of the vocabulary."""
+        return self.folder / f"{self.name}_label.nii.gz"
+
+    @property
+    def sidecar(self) -> Path:
+        """Provenance, spec and vocabulary."""
+        return self.folder / f"{self.name}.json"
+
+    def hold(self, uid: str) -> bool:
+        """Whether the whole volume of this key is here already."""
+        try:
+            record = json.loads(self.sidecar.read_text(encoding="utf-8"))
+            return bool(record["provenance"]["uid"] == uid) and all(
+                _sha256((self.folder / name).read_bytes()) == digest
+                for name, digest in record["files"].items()
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    def read(self) -> tuple[NDArray[np.generic], NDArray[np.generic] | None]:
+        """Image and label `[X, Y, Z]`, or `[X, Y, Z, C]` for several channels."""
+        return _voxels(self.image), _voxels(self.label) if self.label.exists() else None
+
+    def write(self, volume: SyntheticVolume, spec: VolumeSpec, card: VariantCard) -> None:
+        """Put a volume here, over what was here.
+
+        Raises:
+            DataError: if the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Without its sidecar, an older volume under this name no longer counts as one.
+            self.sidecar.unlink(missing_ok=True)
+            image = np.moveaxis(volume.image, 0, -1)
+            files = {self.image: _nifti(image[..., 0] if image.shape[-1] == 1 else image, volume)}
+            if volume.label is None:
+                self.label.unlink(missing_ok=True)
+            else:
+                files[self.label] = _nifti(volume.label[0], volume)
+            for path, content in files.items():
+                _replace(path, content)
+            record = {
+                "provenance": json.loads(volume.provenance.to_json()),
+                "spec": json.loads(spec.to_json()),
+                "vocabulary": dict(card.vocabulary) if card.has_labels else {},
+                "intensity": card.intensity,
+                "files": {path.name: _sha256(content) for path, content in files.items()},
+            }
+            text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+            _replace(self.sidecar, text.encode())
+        except OSError as error:
+            msg = f"cannot write to {self.folder}: {error.strerror}; choose another folder"
+            raise DataError(msg) from error
+
+
+def _nifti(voxels: NDArray[np.generic], volume: SyntheticVolume) -> bytes:
+    untyped: Any = import_module("nibabel")  # takes a second, and --help does without it
+    picture = untyped.Nifti1Image(np.ascontiguousarray(voxels), volume.affine)
+    picture.header.set_xyzt_units("mm")
+    picture.header["descrip"] = f"synthetic, {volume.provenance.uid[:48]}".encode()
+    # No time and no file name inside: the same volume gives the same file.
+    return gzip.compress(picture.to_bytes(), compresslevel=6, mtime=0)
+
+
+def _voxels(path: Path) -> NDArray[np.generic]:
+    picture: Any = import_module("nibabel").load(path)
+    voxels: NDArray[np.generic] = np.asarray(picture.dataobj)
+    return voxels
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

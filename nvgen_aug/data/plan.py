@@ -1,0 +1,249 @@
+"""Plan: which sample stands where in a run, as a pure function of seed, epoch and global batch."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import final
+
+import numpy as np
+
+from ..errors import DataError
+from ..mix import Mix
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LEAST_WINDOW = 64
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SampleKey:
+    """One planned sample. All chance of a run ends here; workers only execute.
+
+    It is not a sequence, because a MONAI dataset takes a sequence for a subset.
+
+    Args:
+        epoch: Epoch of the run.
+        position: Place in the epoch, counted over all ranks.
+        is_synthetic: Whether a synthetic volume stands here.
+        index: Case of the real dataset, or number of the synthetic volume.
+        reuse: How often the plan used this volume before; 0 for a real case.
+        volume_seed: What the synthetic volume is drawn from, shared by all its
+            uses; 0 for a real case.
+        view_seed: What crop and augmentation are drawn from, new for each draw.
+    """
+
+    epoch: int
+    position: int
+    is_synthetic: bool
+    index: int
+    reuse: int
+    volume_seed: int
+    view_seed: int
+
+
+def derived_seed(*words: int | str) -> int:
+    """A seed of 63 bits from integers and texts; other words, other seed."""
+    digest = hashlib.blake2b(repr(words).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The samples of a run for one layout of batches and ranks.
+
+    Counts run over the whole training, not over an epoch: the k-th real draw is
+    the same case whatever the ratio, the batch size and the number of ranks, and
+    so is the chance it is seen with.
+
+    Each rank draws `samples_per_rank` = ⌈epoch_length / world_size⌉ samples an
+    epoch, so all ranks make equally many steps; where that does not divide, the
+    run draws up to `world_size − 1` more samples an epoch than asked, and they
+    are planned like all others.
+
+    Args:
+        seed: Where the order comes from.
+        ratio: Share of synthetic samples.
+        epoch_length: Samples of an epoch, all ranks together.
+        real_length: Cases of the real dataset.
+        volume_seed: Seed of the synthetic dataset.
+        max_reuse: Uses of each synthetic volume.
+        batch_size: Samples of a batch on one rank.
+        world_size: Number of ranks.
+
+    Raises:
+        DataError: if `batch_size` or `world_size` is not a positive integer.
+    """
+
+    seed: int
+    ratio: Fraction
+    epoch_length: int
+    real_length: int
+    volume_seed: int = 0
+    max_reuse: int = 1
+    batch_size: int = 1
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "world_size"):
+            object.__setattr__(self, name, as_integer(name, getattr(self, name), 1))
+
+    @property
+    def samples_per_rank(self) -> int:
+        """Samples of one rank in one epoch."""
+        return -(-self.epoch_length // self.world_size)
+
+    @property
+    def batches(self) -> int:
+        """Batches of one rank in one epoch; the last may be smaller."""
+        return -(-self.samples_per_rank // self.batch_size)
+
+    @property
+    def mix(self) -> Mix:
+        """Counts of synthetic samples."""
+        return Mix(self.ratio, self.world_size)
+
+    @property
+    def window(self) -> int:
+        """Volumes that are shuffled together, at least twice those of a global batch."""
+        return max(LEAST_WINDOW, 2 * self._synthetic_at_most)
+
+    @property
+    def _synthetic_at_most(self) -> int:
+        return math.ceil(self.batch_size * self.world_size * self.ratio)
+
+    def synthetic_in_epoch(self, epoch: int) -> int:
+        """Synthetic samples of an epoch, all ranks together."""
+        samples = self.samples_per_rank * self.world_size
+        before = self.mix.synthetic_before
+        return before((epoch + 1) * samples) - before(epoch * samples)
+
+    def keys(self, epoch: int, batch: int, rank: int = 0) -> list[SampleKey]:
+        """The samples of one batch of one rank, in order.
+
+        Args:
+            epoch: Epoch of the run, from 0.
+            batch: Batch of the epoch, from 0.
+            rank: Rank, from 0.
+        """
+        first = batch * self.batch_size
+        last = min(first + self.batch_size, self.samples_per_rank)
+        begin = epoch * self.samples_per_rank + first
+        end = epoch * self.samples_per_rank + last
+        size = end - begin
+        counts = [
+            self.mix.rank_synthetic_before(end, r) - self.mix.rank_synthetic_before(begin, r)
+            for r in range(rank + 1)
+        ]
+        # Draws before this global batch, then those of the ranks before this one.
+        synthetic = self.mix.synthetic_before(begin * self.world_size)
+        real = begin * self.world_size - synthetic
+        synthetic += sum(counts[:rank])
+        real += rank * size - sum(counts[:rank])
+        is_synthetic = np.arange(size) < counts[rank]
+        order = np.random.default_rng(derived_seed("order", self.seed, epoch, batch, rank))
+        order.shuffle(is_synthetic)
+        keys = []
+        for slot, chosen in enumerate(is_synthetic.tolist()):
+            position = first * self.world_size + rank * size + slot
+            if chosen:
+                keys.append(self._synthetic_key(epoch, position, synthetic))
+                synthetic += 1
+            else:
+                keys.append(self._real_key(epoch, position, real))
+                real += 1
+        return keys
+
+    def epoch(self, epoch: int, rank: int = 0) -> Iterator[SampleKey]:
+        """All samples of one rank in one epoch."""
+        for batch in range(self.batches):
+            yield from self.keys(epoch, batch, rank)
+
+    def distinct_volumes(self, draws: int) -> int:
+        """How many different volumes the first `draws` synthetic draws of the run use."""
+        whole, rest = divmod(draws, self.window * self.max_reuse)
+        return whole * self.window + min(rest, self.window)
+
+    def volume_of(self, draw: int) -> tuple[int, int]:
+        """The volume of a synthetic draw of the run, and how often it was used before."""
+        number, place = divmod(draw, self.window * self.max_reuse)
+        use, column = divmod(place, self.window)
+        order = _window_order(
+            self.seed, number, self.window, self.max_reuse, self._synthetic_at_most
+        )
+        return number * self.window + int(order[use, column]), use
+
+    def case_of(self, draw: int) -> int:
+        """The case of a real draw of the run."""
+        number, place = divmod(draw, self.real_length)
+        return int(_permutation(self.seed, number, self.real_length)[place])
+
+    def _synthetic_key(self, epoch: int, position: int, draw: int) -> SampleKey:
+        volume, reuse = self.volume_of(draw)
+        return SampleKey(
+            epoch=epoch,
+            position=position,
+            is_synthetic=True,
+            index=volume,
+            reuse=reuse,
+            volume_seed=volume_seed_of(self.volume_seed, volume),
+            view_seed=derived_seed("synthetic view", self.seed, draw),
+        )
+
+    def _real_key(self, epoch: int, position: int, draw: int) -> SampleKey:
+        return SampleKey(
+            epoch=epoch,
+            position=position,
+            is_synthetic=False,
+            index=self.case_of(draw),
+            reuse=0,
+            volume_seed=0,
+            view_seed=derived_seed("real view", self.seed, draw),
+        )
+
+
+def as_integer(name: str, value: Any, least: int) -> int:
+    """The value as an integer, or `DataError` if it is none or below `least`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+        msg = f"{name} must be an integer ≥ {least}, got {value!r}"
+        raise DataError(msg)
+    return int(value)
+
+
+def volume_seed_of(seed: int, volume: int) -> int:
+    """What volume number `volume` of a synthetic dataset is drawn from."""
+    return derived_seed("volume", seed, volume)
+
+
+@lru_cache(maxsize=8)
+def _permutation(seed: int, number: int, length: int) -> NDArray[np.int64]:
+    return np.random.default_rng(derived_seed("real", seed, number)).permutation(length)
+
+
+@lru_cache(maxsize=4)
+def _window_order(seed: int, number: int, size: int, uses: int, together: int) -> NDArray[np.int64]:
+    """`[uses, size]`: one permutation for each use, equal volumes ≥ `together` draws apart.
+
+    A batch of `together` draws may span the end of one use and the begin of the
+    next; so the first `together − 1` of a use are taken from volumes that are not
+    among the last `together − 1` of the use before.
+    """
+    rng = np.random.default_rng(derived_seed("window", seed, number))
+    rows = [rng.permutation(size)]
+    near = together - 1
+    for _ in range(1, uses):
+        row = rng.permutation(size)
+        is_far = ~np.isin(row, rows[-1][size - near :])
+        head = np.flatnonzero(is_far)[:near]
+        rest = np.setdiff1d(np.arange(size), head)
+        rows.append(np.concatenate((row[head], row[rest])))
+    return np.stack(rows)

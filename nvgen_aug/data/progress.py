@@ -1,0 +1,101 @@
+"""Progress: where a run stands, shared by a dataset and its samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from typing import final
+
+from ..errors import DataError
+from .plan import Plan
+
+VERSION = 1
+
+
+@final
+class Progress:
+    """Epoch, layout of batches, and the place to go on from.
+
+    Dataset and sampler both hold this cell, so that the dataset need not hold
+    the sampler: MONAI walks every `__dict__` and would go round in a circle.
+    """
+
+    __slots__ = ("epoch", "plan", "resume_epoch", "resume_samples")
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.plan: Plan | None = None
+        self.resume_epoch = -1
+        self.resume_samples = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the begin of an epoch, or to the place a state was resumed at in it."""
+        if isinstance(epoch, bool) or not hasattr(epoch, "__index__") or epoch < 0:
+            msg = f"epoch must be an integer ≥ 0, got {epoch!r}"
+            raise DataError(msg)
+        self.epoch = int(epoch)
+        if self.epoch != self.resume_epoch:
+            self.resume_epoch, self.resume_samples = -1, 0
+
+    def take_resume(self) -> int:
+        """Samples of this epoch that are done, all ranks together; once, then 0."""
+        samples = self.resume_samples if self.epoch == self.resume_epoch else 0
+        self.resume_epoch, self.resume_samples = -1, 0
+        return samples
+
+    def resume(self, state: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
+        """Go to the place in a state that was made with this very configuration.
+
+        Raises:
+            DataError: if the state is of another kind, or another configuration; with
+                every field that differs.
+        """
+        needed = {"version", "configuration", "epoch", "samples_done"}
+        if not isinstance(state, Mapping) or not needed <= set(state):
+            found = sorted(state) if isinstance(state, Mapping) else type(state).__name__
+            msg = f"a state must come from `checkpoint` and have {sorted(needed)}, got {found}"
+            raise DataError(msg)
+        if state["version"] != VERSION:
+            msg = f"state version must be {VERSION}, got {state['version']!r}"
+            raise DataError(msg)
+        saved = state["configuration"]
+        changed = [
+            f"{name}: saved {saved.get(name)!r}, now {value!r}"
+            for name, value in configuration.items()
+            if saved.get(name) != value
+        ]
+        if changed:
+            msg = (
+                f"the state is of another run ({'; '.join(changed)}); "
+                "restore these settings, or start anew without `resume`"
+            )
+            raise DataError(msg)
+        self.epoch = self.resume_epoch = int(state["epoch"])
+        self.resume_samples = int(state["samples_done"])
+
+    def state(self, samples_done: int, configuration: Mapping[str, Any]) -> dict[str, Any]:
+        """The place after `samples_done` samples of this epoch, all ranks together: JSON."""
+        return {
+            "version": VERSION,
+            "configuration": dict(configuration),
+            "epoch": self.epoch,
+            "samples_done": samples_done,
+        }
+
+
+def configuration(plan: Plan, volumes: str) -> dict[str, Any]:
+    """Everything that decides the order of samples, as JSON values.
+
+    The number of ranks is not among them: another number with the same global
+    batch and the same samples per epoch has the same plan.
+    """
+    return {
+        "seed": plan.seed,
+        "ratio": str(plan.ratio),
+        "epoch_length": plan.epoch_length,
+        "real_length": plan.real_length,
+        "max_reuse": plan.max_reuse,
+        "volumes": volumes,
+        "global_batch": plan.batch_size * plan.world_size,
+        "samples_per_epoch": plan.samples_per_rank * plan.world_size,
+    }

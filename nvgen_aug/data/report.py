@@ -1,0 +1,120 @@
+"""BlendReport: the share that was asked and delivered, and how volumes were reused."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from dataclasses import dataclass
+from typing import Any
+from typing import final
+
+from ..source import SourceStats
+from .plan import Plan
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class EpochShare:
+    """What one epoch holds by plan, all ranks together.
+
+    Args:
+        epoch: Number of the epoch.
+        samples: Samples.
+        synthetic: Synthetic ones among them.
+        distinct_volumes: New volumes that are used for the first time.
+        reused: Synthetic samples that use a volume again.
+    """
+
+    epoch: int
+    samples: int
+    synthetic: int
+    distinct_volumes: int
+    reused: int
+
+    @property
+    def delivered(self) -> float:
+        """Share of synthetic samples in this epoch."""
+        return self.synthetic / self.samples if self.samples else 0.0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class BlendReport:
+    """What a run was asked for, and what its plan holds up to the current epoch.
+
+    The plan is exact, so these are the numbers of any loader that walks it to the
+    end. What it cost (generations, cache hits) is in `source`.
+
+    Args:
+        asked: Share of synthetic samples that was asked for.
+        epochs: One entry per epoch, the current one included.
+        max_reuse: Uses of each volume.
+        failures: Volumes that failed in this process.
+        source: What the source has done so far, or `None` without one.
+    """
+
+    asked: float
+    epochs: tuple[EpochShare, ...]
+    max_reuse: int
+    failures: int
+    source: SourceStats | None
+
+    @property
+    def samples(self) -> int:
+        """Samples of all epochs."""
+        return sum(epoch.samples for epoch in self.epochs)
+
+    @property
+    def synthetic(self) -> int:
+        """Synthetic samples of all epochs."""
+        return sum(epoch.synthetic for epoch in self.epochs)
+
+    @property
+    def delivered(self) -> float:
+        """Share of synthetic samples over all epochs."""
+        return self.synthetic / self.samples if self.samples else 0.0
+
+    @property
+    def distinct_volumes(self) -> int:
+        """Different volumes of all epochs."""
+        return sum(epoch.distinct_volumes for epoch in self.epochs)
+
+    @property
+    def reused(self) -> int:
+        """Synthetic samples that use a volume again, of all epochs."""
+        return sum(epoch.reused for epoch in self.epochs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        values = asdict(self)
+        values["epochs"] = [
+            {**asdict(epoch), "delivered": epoch.delivered} for epoch in self.epochs
+        ]
+        for name in ("samples", "synthetic", "delivered", "distinct_volumes", "reused"):
+            values[name] = getattr(self, name)
+        return values
+
+    def __str__(self) -> str:
+        lines = [
+            f"asked {self.asked:.2%} synthetic, delivered {self.delivered:.2%}: "
+            f"{self.synthetic} of {self.samples} samples in {len(self.epochs)} epochs",
+            f"{self.distinct_volumes} distinct volumes, {self.reused} uses again "
+            f"(at most {self.max_reuse} uses each)",
+        ]
+        if self.failures:
+            lines.append(f"{self.failures} volumes failed in this process and were replaced")
+        if self.source is not None:
+            lines.append(
+                f"source: {self.source.generated} generated in "
+                f"{self.source.seconds_generating:.1f} s, {self.source.hits} cache hits, "
+                f"{self.source.failures} failures"
+            )
+        return "\n".join(lines)
+
+
+def epoch_share(plan: Plan, epoch: int) -> EpochShare:
+    """What an epoch holds by plan."""
+    samples = plan.samples_per_rank * plan.world_size
+    before = plan.mix.synthetic_before(epoch * samples)
+    synthetic = plan.synthetic_in_epoch(epoch)
+    distinct = plan.distinct_volumes(before + synthetic) - plan.distinct_volumes(before)
+    return EpochShare(epoch, samples, synthetic, distinct, synthetic - distinct)

@@ -1,0 +1,251 @@
+"""SyntheticDataset: synthetic volumes as items of a dataset, numbered without end."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from operator import index as as_index
+from typing import Any
+from typing import final
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from ..crop import Crop
+from ..crop import CropRule
+from ..errors import DataError
+from ..errors import GenerationError
+from ..errors import LabelError
+from ..labels import BoundLabelMap
+from ..labels import LabelMap
+from ..recipe import Recipe
+from ..source import VolumeSource
+from ..spec import VolumeSpec
+from ..volume import SyntheticVolume
+from .chance import Chance
+from .chance import Transform
+from .chance import as_transform
+from .plan import as_integer
+from .plan import derived_seed
+from .plan import volume_seed_of
+from .probe import check_voxelwise
+from .schema import Item
+from .schema import synthetic_item
+from .schema import uniform
+
+ON_FAILURE = ("reuse", "real", "raise")
+
+
+@final
+class SyntheticDataset(Dataset[Item]):
+    """Synthetic volumes by number: item `v` is a pure function of `(seed, v)`.
+
+    An item is what `LoadImaged` and `EnsureChannelFirstd` would have left of a
+    file: `image` `[C, X, Y, Z]` and `label` `[1, X, Y, Z]` as float32 MetaTensors,
+    then `transform`, and with them `synthetic` (1) and `provenance` (one JSON string).
+
+    Args:
+        source: Where volumes come from.
+        recipe: Which volumes are wanted.
+        labels: Ids of the task by label name; `None` keeps the ids of the
+            generator's vocabulary.
+        transform: Deterministic preprocessing, that of the real cases after
+            loading; random steps are seeded from the view.
+        crop: A part of each volume, cut before `transform`, which then must act on
+            each voxel alone (the first item of a process proves it); a `CropRule`
+            chooses a new part for each view. `None` gives whole volumes.
+        max_reuse: How often a `SyntheticRealDataset` uses each volume.
+        on_failure: When the generator fails on a volume: `"reuse"` takes the
+            previous volume, then the next; `"real"` lets a `SyntheticRealDataset`
+            put a real case there, which lowers the share; `"raise"`. A substitute
+            says so in its provenance and counts in `failures`.
+        seed: Where all volumes come from.
+        length: What `len` says, for a loop over this dataset alone; a
+            `SyntheticRealDataset` draws as many volumes as it needs.
+
+    Raises:
+        SpecError: if the source can never make what the recipe wants.
+        LabelError: if the vocabulary lacks a name of `labels` or `crop`, or the
+            source makes images without labels and `labels` is given.
+        DataError: for an argument out of range.
+    """
+
+    def __init__(
+        self,
+        source: VolumeSource,
+        recipe: Recipe,
+        *,
+        labels: LabelMap | None = None,
+        transform: Transform = None,
+        crop: Crop | CropRule | None = None,
+        max_reuse: int = 1,
+        on_failure: str = "reuse",
+        seed: int = 0,
+        length: int | None = None,
+    ) -> None:
+        card = source.card
+        recipe.check(card)
+        self.source = source
+        self.recipe = recipe
+        self.crop = crop
+        self.max_reuse = as_integer("max_reuse", max_reuse, 1)
+        self.seed = as_integer("seed", seed, 0)
+        self.length = None if length is None else as_integer("length", length, 1)
+        if on_failure not in ON_FAILURE:
+            msg = f"on_failure must be one of {ON_FAILURE}, got {on_failure!r}"
+            raise DataError(msg)
+        self.on_failure = on_failure
+        self.failures = 0
+        self.labels = labels
+        self._bound = _bind(labels, source)
+        if isinstance(crop, CropRule):
+            crop.check_names(card.vocabulary)
+        self._chance = Chance(as_transform(transform))
+        self._is_probed = crop is None or transform is None
+
+    def __len__(self) -> int:
+        if self.length is None:
+            msg = "a SyntheticDataset has no end; pass `length=` to loop over it"
+            raise TypeError(msg)
+        return self.length
+
+    def __getitem__(self, number: int) -> Item:
+        number = as_index(number)
+        if self.length is not None and not -self.length <= number < self.length:
+            msg = f"volume {number} of a SyntheticDataset with length {self.length}"
+            raise IndexError(msg)
+        if number < 0 and self.length is not None:
+            number += self.length
+        return self.item(number)
+
+    @property
+    def transform(self) -> Callable[[Any], Any] | None:
+        """The preprocessing of synthetic items."""
+        transform: Callable[[Any], Any] | None = self._chance.root
+        return transform
+
+    def spec(self, number: int) -> VolumeSpec:
+        """The resolved spec of a volume; nothing is generated."""
+        if number < 0:
+            msg = f"volumes are numbered from 0, got {number}"
+            raise DataError(msg)
+        rng = np.random.default_rng(volume_seed_of(self.seed, number))
+        return self.source.resolve(self.recipe.draw(rng, variant=self.source.card.name))
+
+    def volume(self, number: int, view_seed: int | None = None) -> SyntheticVolume:
+        """The volume as the generator made it, cropped if there is a crop.
+
+        Raises:
+            GenerationError: if the generator failed.
+        """
+        return self.source.fetch(self.spec(number), self._crop(self._view(number, view_seed)))
+
+    def item(self, number: int, view_seed: int | None = None, reuse: int = 0) -> Item:
+        """A volume as an item.
+
+        Args:
+            number: Number of the volume, from 0.
+            view_seed: What the crop is drawn from; `None` derives it from the volume.
+            reuse: How often the volume was used before, for the provenance.
+
+        Raises:
+            GenerationError: if the generator failed, and so did any substitute.
+            SourceError: if the source cannot answer; never replaced by a substitute.
+        """
+        view = self._view(number, view_seed)
+        made, volume = self._fetch(number, view)
+        status = "planned" if made == number else "substitute"
+        if not self._is_probed:
+            self._probe(made, volume, view)
+        item = self._item(volume, status, reuse)
+        return self._transformed(item, view)
+
+    def prefetch(self, numbers: Iterable[int]) -> None:
+        """Tell the source which volumes come next; it never waits."""
+        specs = list(dict.fromkeys(self.spec(number) for number in numbers))
+        if specs:
+            self.source.prefetch(specs)
+
+    def digest(self) -> str:
+        """16 hex digits that name the volumes and their views: recipe, source, seed and crop."""
+        card = self.source.card
+        text = repr(
+            (self.seed, self.recipe, self.crop, self.labels, card.name, card.weights_digest)
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _view(self, number: int, view_seed: int | None) -> int:
+        if view_seed is not None:
+            return view_seed
+        return derived_seed("view", volume_seed_of(self.seed, number))
+
+    def _crop(self, view: int) -> Crop | CropRule | None:
+        if isinstance(self.crop, CropRule):
+            return self.crop.seeded(derived_seed("crop", view, self.crop.seed))
+        return self.crop
+
+    def _fetch(self, number: int, view: int) -> tuple[int, SyntheticVolume]:
+        """The volume with its number, which is another one's if this one failed."""
+        try:
+            return number, self.volume(number, view)
+        except GenerationError as error:
+            self.failures += 1
+            if self.on_failure != "reuse":
+                raise
+            first = error
+        for other in (number - 1, number + 1):
+            try:
+                if other >= 0:
+                    return other, self.volume(other, view)
+            except GenerationError:
+                self.failures += 1
+        msg = f"volume {number} failed, and so did its substitutes; the first said: {first}"
+        raise GenerationError(msg) from first
+
+    def _item(self, volume: SyntheticVolume, status: str = "planned", reuse: int = 0) -> Item:
+        label = volume.label
+        if label is not None and self._bound is not None:
+            label = self._bound(label)
+        provenance = volume.provenance.with_(status=status, reuse=reuse)
+        return synthetic_item(volume, label, provenance)
+
+    def _transformed(self, item: Item, view: int) -> Item:
+        transform = self.transform
+        if transform is None:
+            return item
+        with self._chance.of(view):
+            result = transform(dict(item))
+        if not isinstance(result, Mapping):
+            msg = (
+                "the transform of a SyntheticDataset must return one mapping, got "
+                f"{type(result).__name__}; a transform that makes several samples of one belongs "
+                "in the `transform=` of the SyntheticRealDataset"
+            )
+            raise DataError(msg)
+        kept = {key: result[key] for key in item if key in result}
+        return uniform({**kept, **{key: item[key] for key in ("synthetic", "provenance")}})
+
+    def _probe(self, number: int, part: SyntheticVolume, view: int) -> None:
+        assert part.crop is not None, "a source says which crop it cut"
+        whole = self.source.fetch(self.spec(number))
+        check_voxelwise(
+            lambda item: self._transformed(item, view),
+            self._item(whole),
+            self._item(part),
+            part.crop,
+        )
+        self._is_probed = True
+
+
+def _bind(labels: LabelMap | None, source: VolumeSource) -> BoundLabelMap | None:
+    if labels is None:
+        return None
+    if not source.card.has_labels:
+        msg = (
+            f"`{source.card.name}` makes images without labels, but `labels` was given; use a "
+            "variant with labels, or leave `labels` out to use images alone"
+        )
+        raise LabelError(msg)
+    return labels.bind(source.card)

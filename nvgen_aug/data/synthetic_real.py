@@ -1,0 +1,291 @@
+"""SyntheticRealDataset: real and synthetic items in one dataset, at an exact share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+from operator import index as as_index
+from typing import Any
+from typing import final
+
+from torch.utils.data import Dataset
+from torch.utils.data import IterableDataset
+
+from ..errors import DataError
+from ..errors import GenerationError
+from ..mix import share
+from .chance import Chance
+from .chance import Transform
+from .chance import as_transform
+from .guard import Guard
+from .guard import check_batch
+from .plan import Plan
+from .plan import SampleKey
+from .plan import as_integer
+from .plan import derived_seed
+from .progress import Progress
+from .progress import configuration
+from .report import BlendReport
+from .report import epoch_share
+from .sampler import SyntheticRealSampler
+from .schema import real_item
+from .synthetic import SyntheticDataset
+
+
+@final
+class SyntheticRealDataset(Dataset[Any]):
+    """Real and synthetic items, planned ahead, at an exact share of synthetic ones.
+
+    Every item has `image` and, where the real cases have one, `label` (float32
+    MetaTensors, channel first), `synthetic` (0 or 1) and `provenance` (one JSON
+    string); other entries of real cases are dropped. Use it with its sampler:
+
+        loader = DataLoader(train, batch_size=4, sampler=train.sampler(4), num_workers=8)
+
+    Then |delivered − asked| < 1 sample at every batch boundary of the run, for
+    all ranks together and for each. Order and content of all batches depend on
+    seed, epoch and global batch alone, and not on workers, start method or ranks.
+    An integer index `i` means position `i` of the current epoch by `plan(epoch)`,
+    that is for one rank and batches of one.
+
+    Args:
+        real: The caller's dataset of real cases, with `len`: mappings with `image`
+            and `label`, tensors or arrays `[C, X, Y, Z]`. Its own random transforms
+            are seeded for each item, too. Not needed if `ratio` is 1.
+        synthetic: Synthetic volumes. Not needed, and never touched, if `ratio` is 0.
+        ratio: Share of synthetic samples in [0, 1]; 0.3 means exactly 3 of 10.
+        transform: Random augmentation of both kinds; a list becomes a `Compose`.
+        epoch_length: Samples of an epoch, all ranks together. `None` is the fewest
+            in which every real case appears: ⌈len(real) / (1 − ratio)⌉.
+        seed: Where order and augmentation come from.
+        check: Look at every voxel of real items (about 1 ms per million) and at
+            the shapes of each batch.
+
+    Raises:
+        RatioError: if `ratio` is not in [0, 1].
+        DataError: for data that cannot be used, or arguments that contradict.
+    """
+
+    def __init__(
+        self,
+        real: Any,
+        synthetic: SyntheticDataset | None,
+        *,
+        ratio: Fraction | Decimal | float,
+        transform: Transform = None,
+        epoch_length: int | None = None,
+        seed: int = 0,
+        check: bool = True,
+    ) -> None:
+        self.ratio = share(ratio)
+        self.synthetic = synthetic
+        self.seed = as_integer("seed", seed, 0)
+        self.check = check
+        real_length = _length_of(real, self.ratio)
+        if self.ratio > 0 and synthetic is None:
+            msg = f"ratio {ratio} needs a SyntheticDataset, got None; pass one, or ratio=0"
+            raise DataError(msg)
+        if epoch_length is None:
+            if self.ratio == 1:
+                msg = "ratio 1 has no real case to count an epoch by; pass `epoch_length=`"
+                raise DataError(msg)
+            epoch_length = math.ceil(real_length / (1 - self.ratio))
+        self.epoch_length = as_integer("epoch_length", epoch_length, 1)
+        self.progress = Progress()
+        self._real_length = real_length
+        self._real = Chance(real)
+        self._transform = Chance(as_transform(transform))
+        self._guard = Guard()
+        self._plan = self._layout(1, 1)
+
+    def __len__(self) -> int:
+        return self.epoch_length
+
+    def __getitem__(self, index: SampleKey | int) -> Any:
+        item, _ = self._load(self._key(index))
+        return item
+
+    def __getitems__(self, indices: Sequence[SampleKey | int]) -> list[Any]:
+        """One batch; torch's loader calls this. All synthetic volumes are announced first."""
+        keys = [self._key(index) for index in indices]
+        numbers = [key.index for key in keys if key.is_synthetic]
+        if numbers and self.synthetic is not None:
+            self.synthetic.prefetch(numbers)
+        loaded = [self._load(key) for key in keys]
+        items = [item for item, _ in loaded]
+        if self.check:
+            check_batch(items, [name for _, name in loaded])
+        return items
+
+    @property
+    def real(self) -> Any:
+        """The caller's dataset of real cases."""
+        return self._real.root
+
+    @property
+    def transform(self) -> Callable[[Any], Any] | None:
+        """The augmentation of both kinds."""
+        transform: Callable[[Any], Any] | None = self._transform.root
+        return transform
+
+    def sampler(
+        self, batch_size: int, num_replicas: int | None = None, rank: int | None = None
+    ) -> SyntheticRealSampler:
+        """The sampler of one rank.
+
+        Args:
+            batch_size: Samples of a batch on one rank, the same that the loader gets.
+            num_replicas: Number of ranks; `None` asks `torch.distributed`.
+            rank: This rank; `None` asks likewise.
+        """
+        return SyntheticRealSampler(self, batch_size, num_replicas, rank)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch; samplers of this dataset follow."""
+        self.progress.set_epoch(epoch)
+
+    def plan(
+        self, epoch: int, batch_size: int = 1, num_replicas: int = 1, rank: int = 0
+    ) -> list[SampleKey]:
+        """The keys of an epoch, as a sampler of this layout yields them; nothing is loaded."""
+        return list(self._layout(batch_size, num_replicas).epoch(epoch, rank))
+
+    def layout(self, batch_size: int, num_replicas: int) -> Plan:
+        """The plan for these batches and ranks, which `report` and `checkpoint` then speak of."""
+        self.progress.plan = self._layout(batch_size, num_replicas)
+        return self.progress.plan
+
+    def checkpoint(self, batches_done: int) -> dict[str, Any]:
+        """Where the run stands after some batches of the current epoch: a small JSON value.
+
+        Args:
+            batches_done: Batches that one rank has trained on in this epoch.
+
+        Raises:
+            DataError: without a sampler, or for more batches than the epoch has.
+        """
+        plan = self.progress.plan
+        if plan is None:
+            msg = "a checkpoint counts batches, so it needs `train.sampler(batch_size)` first"
+            raise DataError(msg)
+        if not 0 <= batches_done <= plan.batches:
+            msg = f"batches_done must lie in [0, {plan.batches}], got {batches_done}"
+            raise DataError(msg)
+        samples = min(batches_done * plan.batch_size, plan.samples_per_rank) * plan.world_size
+        return self.progress.state(samples, configuration(plan, self.volumes_digest))
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go to the place of a checkpoint: nothing is repeated, nothing skipped.
+
+        Call it after `sampler`. The next walk through the sampler begins there, in
+        the epoch `state["epoch"]`; another number of ranks is fine if the global
+        batch is the same.
+
+        Raises:
+            DataError: if anything that decides the order has changed; with the difference.
+        """
+        if self.progress.plan is None:
+            msg = "resume counts batches, so it needs `train.sampler(batch_size)` first"
+            raise DataError(msg)
+        self.progress.resume(state, configuration(self.progress.plan, self.volumes_digest))
+
+    def report(self) -> BlendReport:
+        """Shares and reuse by plan up to the current epoch, and what the source has done."""
+        plan = self.progress.plan or self._plan
+        synthetic = self.synthetic if self.ratio else None
+        return BlendReport(
+            asked=float(self.ratio),
+            epochs=tuple(epoch_share(plan, epoch) for epoch in range(self.progress.epoch + 1)),
+            max_reuse=plan.max_reuse,
+            failures=0 if synthetic is None else synthetic.failures,
+            source=None if synthetic is None else synthetic.source.stats(),
+        )
+
+    @property
+    def volumes_digest(self) -> str:
+        """Names the synthetic volumes; empty if there are none."""
+        return self.synthetic.digest() if self.synthetic is not None and self.ratio else ""
+
+    def _layout(self, batch_size: int, world_size: int) -> Plan:
+        return Plan(
+            seed=self.seed,
+            ratio=self.ratio,
+            epoch_length=self.epoch_length,
+            real_length=self._real_length,
+            volume_seed=0 if self.synthetic is None else self.synthetic.seed,
+            max_reuse=1 if self.synthetic is None else self.synthetic.max_reuse,
+            batch_size=batch_size,
+            world_size=world_size,
+        )
+
+    def _key(self, index: SampleKey | int) -> SampleKey:
+        if isinstance(index, SampleKey):
+            return index
+        try:
+            position = as_index(index)
+        except TypeError as error:
+            msg = f"an index must be a SampleKey or an integer, got {type(index).__name__}"
+            raise TypeError(msg) from error
+        if not -len(self) <= position < len(self):
+            msg = f"position {position} of an epoch of {len(self)} samples"
+            raise IndexError(msg)
+        return self._plan.keys(self.progress.epoch, position % len(self))[0]
+
+    def _load(self, key: SampleKey) -> tuple[Any, str]:
+        """The item of a key, and what errors call it."""
+        item = self._synthetic_item(key) if key.is_synthetic else self._real_item(key.index, key)
+        is_synthetic = item["synthetic"]
+        name = f"synthetic volume {key.index}" if is_synthetic else f"real case {key.index}"
+        if self._transform.root is not None:
+            with self._transform.of(key.view_seed):
+                item = self._transform.root(item)
+        if self.check:
+            self._guard.check(item, is_synthetic, name)
+        return item, name
+
+    def _synthetic_item(self, key: SampleKey) -> dict[str, Any]:
+        assert self.synthetic is not None
+        try:
+            return self.synthetic.item(key.index, key.view_seed, key.reuse)
+        except GenerationError:
+            if self.synthetic.on_failure != "real" or not self._real_length:
+                raise
+        # Planned too: which case stands in depends on the key alone.
+        case = derived_seed("substitute", key.view_seed) % self._real_length
+        return self._real_item(case, key, status="substitute")
+
+    def _real_item(self, case: int, key: SampleKey, status: str = "planned") -> dict[str, Any]:
+        with self._real.of(derived_seed("real", key.view_seed)):
+            # A plain integer: a MONAI dataset takes a sequence for a subset.
+            raw = self._real.root[case]
+        return real_item(raw, case, check=self.check, status=status)
+
+
+def _length_of(real: Any, ratio: Fraction) -> int:
+    if isinstance(real, IterableDataset):
+        msg = (
+            f"real cases must have numbers, but {type(real).__name__} is an IterableDataset; "
+            "use a dataset with `len` and indices, such as monai.data.CacheDataset"
+        )
+        raise DataError(msg)
+    if real is None and ratio == 1:
+        return 0
+    try:
+        length = len(real)
+    except TypeError as error:
+        msg = (
+            f"the real dataset must have `len` and indices, got {type(real).__name__}; use for "
+            "instance monai.data.CacheDataset"
+        )
+        raise DataError(msg) from error
+    if length == 0 and ratio < 1:
+        msg = (
+            "the real dataset is empty; check its data list, or pass ratio=1 to train on "
+            "synthetic volumes alone"
+        )
+        raise DataError(msg)
+    return length

@@ -1,0 +1,1 @@
+"""Evaluation: what came out, shown and measured."""

@@ -1,0 +1,32 @@
+"""Conditioning: what the networks are told about the wanted volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+
+def mask_bits(label: torch.Tensor, bits: int = 8) -> torch.Tensor:
+    """A label map as binary planes, least significant bit first.
+
+    Args:
+        label: `[B, X, Y, Z]` uint8.
+        bits: Number of planes.
+
+    Returns:
+        `[B, bits, X, Y, Z]` float32, 0 or 1.
+    """
+    places = torch.arange(bits, dtype=torch.uint8, device=label.device)
+    planes = (label[:, None] >> places[:, None, None, None]) & 1
+    return planes.float()
+
+
+def spacing_tensor(spacing: Sequence[float], batch: int = 1) -> torch.Tensor:
+    """Voxel edges as the family's networks read them, mm x 100, `[B, 3]`."""
+    return torch.tensor([list(spacing)], dtype=torch.float32).mul(100.0).repeat(batch, 1)
+
+
+def modality_tensor(modality: int, batch: int = 1) -> torch.Tensor:
+    """Modality ids `[B]`, int64."""
+    return torch.full((batch,), modality, dtype=torch.int64)

@@ -1,0 +1,144 @@
+"""Networks: the autoencoder, built here, and the flow networks, built by MONAI.
+
+The autoencoder is MAISI's, key for key, with plain group norms and convolutions: it needs no GPU,
+no half precision and no slicing of convolutions, and its decoder tells the statistics of its norms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import final
+
+import torch
+from monai.apps.generation.maisi.networks.controlnet_maisi import ControlNetMaisi
+from monai.apps.generation.maisi.networks.diffusion_model_unet_maisi import DiffusionModelUNetMaisi
+from torch import nn
+
+from .decoder import Decoder
+from .encoder import Encoder
+from .layers import Kernel
+from .variants import AutoencoderShape
+from .variants import FlowShape
+
+
+@final
+class Autoencoder(nn.Module):
+    """A variational autoencoder: 4x smaller per axis, 4 latent channels.
+
+    Args:
+        widths: Channels of the levels, finest first.
+        groups: Groups of every norm; must divide every width.
+        latent: Latent channels.
+        eps: Added to variances.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], groups: int, *, latent: int = 4, eps: float = 1e-6
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(latent, widths, groups, eps)
+        self.decoder = Decoder(latent, widths, groups, eps)
+        self.quant_conv_mu = Kernel(latent, latent, 1, padding=0)
+        self.quant_conv_log_sigma = Kernel(latent, latent, 1, padding=0)
+        self.post_quant_conv = Kernel(latent, latent, 1, padding=0)
+
+    def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of the latent, each `[B, 4, x, y, z]`."""
+        h = self.encoder(image)
+        log_variance = self.quant_conv_log_sigma(h).clamp(-30.0, 20.0)
+        return self.quant_conv_mu(h), torch.exp(0.5 * log_variance)
+
+    def decode(self, latent: torch.Tensor, statistics: torch.Tensor | None = None) -> torch.Tensor:
+        """The image of a latent, `[B, 1, X, Y, Z]` in network units.
+
+        Args:
+            latent: `[B, 4, x, y, z]`.
+            statistics: `[norms, groups, 2]`, mean and variance that the norms must use instead of
+                their own.
+        """
+        norms = self.decoder.norms()
+        if statistics is not None:
+            for norm, given in zip(norms, statistics, strict=True):
+                norm.given = given
+        try:
+            image: torch.Tensor = self.decoder(self.post_quant_conv(latent))
+        finally:
+            for norm in norms:
+                norm.given = None
+        return image
+
+    def decode_with_statistics(self, latent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The image of one latent `[1, 4, x, y, z]`, and `[norms, groups, 2]` float32 statistics."""
+        watched: list[torch.Tensor] = []
+        norms = self.decoder.norms()
+        for norm in norms:
+            norm.watched = watched
+        try:
+            image = self.decode(latent)
+        finally:
+            for norm in norms:
+                norm.watched = None
+        return image, torch.stack(watched)
+
+
+def build_autoencoder(shape: AutoencoderShape) -> Autoencoder:
+    """An autoencoder with random weights."""
+    return Autoencoder(shape.widths, shape.groups, latent=shape.latent)
+
+
+def build_flow(shape: FlowShape, latent: int) -> nn.Module:
+    """The flow's UNet with random weights."""
+    network: nn.Module = DiffusionModelUNetMaisi(
+        spatial_dims=3,
+        in_channels=latent,
+        out_channels=latent,
+        num_channels=shape.channels,
+        attention_levels=shape.attention,
+        num_head_channels=shape.head_channels,
+        num_res_blocks=shape.residual_blocks,
+        norm_num_groups=shape.norm_groups,
+        num_class_embeds=shape.class_embeds,
+        resblock_updown=True,
+        include_fc=True,
+        include_spacing_input=True,
+    )
+    return network
+
+
+def build_control(shape: FlowShape, latent: int) -> nn.Module:
+    """The ControlNet with random weights."""
+    network: nn.Module = ControlNetMaisi(
+        spatial_dims=3,
+        in_channels=latent,
+        num_channels=shape.channels,
+        attention_levels=shape.attention,
+        num_head_channels=shape.head_channels,
+        num_res_blocks=shape.residual_blocks,
+        norm_num_groups=shape.norm_groups,
+        num_class_embeds=shape.class_embeds,
+        resblock_updown=True,
+        include_fc=True,
+        conditioning_embedding_in_channels=shape.mask_bits,
+        conditioning_embedding_num_channels=shape.condition_channels,
+        use_checkpointing=False,
+    )
+    return network
+
+
+@contextmanager
+def condition_encoded_once(control: nn.Module, condition: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Within the block, `control` takes the yielded features in place of the mask.
+
+    The mask's encoder works at the image's resolution and knows nothing of time, so running it in
+    every step would cost more than the rest of the ControlNet.
+    """
+    encoder = control.controlnet_cond_embedding
+    assert isinstance(encoder, nn.Module)
+    features: torch.Tensor = encoder(condition)
+    control.controlnet_cond_embedding = nn.Identity()
+    try:
+        yield features
+    finally:
+        control.controlnet_cond_embedding = encoder

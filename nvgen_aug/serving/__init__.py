@@ -1,0 +1,11 @@
+"""Serving: an engine in this process, or behind a Unix socket in one of its own."""
+
+from __future__ import annotations
+
+from .client import Client
+from .engine import Engine
+from .lifecycle import Resident
+from .lifecycle import ServedSource
+from .resident import serve_engine
+
+__all__ = ["Client", "Engine", "Resident", "ServedSource", "serve_engine"]

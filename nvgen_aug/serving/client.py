@@ -1,0 +1,154 @@
+"""Client: a volume source that asks a resident server, from any process."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from itertools import count
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import TypeVar
+from typing import final
+
+from ..card import VariantCard
+from ..crop import Crop
+from ..crop import CropRule
+from ..errors import SourceError
+from ..source import SourceStats
+from ..source import VolumeSource
+from ..spec import VolumeSpec
+from ..volume import SyntheticVolume
+from . import messages as m
+from .connection import PREFIX
+from .connection import Pool
+from .connection import Turn
+from .engine import checked_blob
+from .ring import flat
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+M = TypeVar("M", bound=m.Message)
+
+_requests = count(1)
+
+
+@final
+class Client(VolumeSource):
+    """What datasets hold of a server: an address, which can be pickled and forked.
+
+    Connections and the mapped ring belong to the process that opened them: another
+    process drops them unread and opens its own on first use. Threads of one process
+    each take a connection of their own, so there is no lock that a fork could break.
+
+    Args:
+        address: `unix:` and the path of the server's socket.
+        timeout: Seconds to wait for one volume.
+
+    Raises:
+        SourceError: if the address is of another kind.
+    """
+
+    __slots__ = ("_pools", "address", "timeout")
+
+    def __init__(self, address: str, timeout: float = 600.0) -> None:
+        if not address.startswith(PREFIX) or len(address) == len(PREFIX):
+            msg = f"the address of a server is `unix:` and a path, got {address!r}"
+            raise SourceError(msg)
+        if not timeout > 0:
+            msg = f"timeout must be > 0 seconds, got {timeout!r}"
+            raise SourceError(msg)
+        self.address = address
+        self.timeout = float(timeout)
+        self._pools: dict[int, Pool] = {}
+
+    @property
+    def card(self) -> VariantCard:
+        """What the server said of its variant when it was first reached."""
+        pool = self._pool()
+        if pool.card is None:
+            self._talk(m.Ping(next(_requests)), m.Done)
+        assert pool.card is not None
+        return pool.card
+
+    def fetch(self, spec: VolumeSpec, crop: Crop | CropRule | None = None) -> SyntheticVolume:
+        """The volume of a spec, or a part of it, in arrays of the caller's own.
+
+        Raises:
+            FetchTimeout: if it was not there within `timeout` seconds.
+            ServerDied: if the server went away meanwhile.
+            ServerUnavailable: if there is no server.
+            SpecError, GenerationError: as the server's engine raised them.
+        """
+        resolved = self.resolve(spec)
+        key = self.card.volume_key(resolved)
+        request = next(_requests)
+        question = m.Fetch(request, resolved.to_json(), m.crop_to_json(crop), self.timeout)
+        with self._turn(f"volume {key[:12]} (seed {resolved.seed})") as connection:
+            connection.send(question)
+            return connection.receive_volume(request, key)
+
+    def put(self, array: NDArray[np.generic], affine: NDArray[np.float64]) -> str:
+        """Hand over an array of the caller, `[X, Y, Z]`; its digest is for `VolumeSpec.mask`."""
+        blob = checked_blob(array, affine)
+        if blob.array.nbytes > m.MAX_PUT_BYTES:
+            msg = f"an array may have {m.MAX_PUT_BYTES} bytes, this one has {blob.array.nbytes}"
+            raise SourceError(msg)
+        dtype, place = blob.array.dtype.str, tuple(blob.affine.ravel().tolist())
+        question = m.Put(next(_requests), dtype, blob.array.shape, place)
+        digest = self._talk(question, m.Stored, flat(blob.array)).digest
+        if digest != blob.digest():
+            msg = "the array did not arrive as it was sent; put it again"
+            raise SourceError(msg)
+        return digest
+
+    def prefetch(self, specs: Sequence[VolumeSpec]) -> None:
+        """Tell the server what comes next; it answers at once and begins when it is free."""
+        texts = [self.resolve(spec).to_json() for spec in specs[: m.SPECS_PER_FRAME]]
+        if texts:
+            self._talk(m.Prefetch(next(_requests), tuple(texts)), m.Done)
+
+    def stats(self) -> SourceStats:
+        """What the server has done so far, for all its clients."""
+        answer = self._talk(m.AskStats(next(_requests)), m.Stats)
+        return SourceStats(**json.loads(answer.values))
+
+    def close(self) -> None:
+        """Hang up; a later call connects anew."""
+        pool = self._pool()
+        while pool.idle:
+            pool.idle.pop().close()
+        self._pools.clear()
+
+    def __reduce__(self) -> tuple[type[Client], tuple[str, float]]:
+        return Client, (self.address, self.timeout)
+
+    def __copy__(self) -> Client:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Client:
+        return self
+
+    def __del__(self) -> None:
+        if hasattr(self, "_pools"):
+            self.close()
+
+    def _talk(self, question: Any, kind: type[M], body: NDArray[np.uint8] | None = None) -> M:
+        with self._turn(type(question).__name__) as connection:
+            connection.send(question, body)
+            return connection.receive_answer(kind, question.request)
+
+    def _turn(self, what: str) -> Turn:
+        return Turn(self._pool(), self.address, self.timeout, what)
+
+    def _pool(self) -> Pool:
+        pid = os.getpid()
+        # One step, so that two threads in a fresh child get the same one.
+        pool = self._pools.setdefault(pid, Pool())
+        for other in [other for other in self._pools if other != pid]:
+            stale = self._pools.pop(other, None)
+            for connection in stale.idle if stale else ():
+                connection.drop()
+        return pool

@@ -1,0 +1,64 @@
+"""Latents stage: what the flow learns from, encoded once and kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..generators.maisi.networks import Autoencoder
+from .pool import Pool
+from .run import Progress
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Latents:
+    """Latent means of a pool, of each image and of its mirror image.
+
+    Attributes:
+        means: `[N, 2, C, x, y, z]` float16; index 1 of the second axis is mirrored along x.
+        scale_factor: One over their standard deviation.
+    """
+
+    means: NDArray[np.float16]
+    scale_factor: float
+
+
+@torch.inference_mode()
+def encode_pool(
+    network: Autoencoder,
+    pool: Pool,
+    work_dir: Path,
+    *,
+    device: str,
+    resume: bool,
+    report: Callable[[Progress], None],
+) -> Latents:
+    """Encode a whole pool, or read what an earlier run encoded."""
+    path = work_dir / "latents.npy"
+    if resume and path.exists():
+        means = np.load(path)
+        if len(means) == len(pool):
+            return Latents(means, float(1.0 / means.astype(np.float32).std()))
+    network.to(device, memory_format=torch.channels_last_3d).eval()
+    rows = []
+    for index in range(len(pool)):
+        image = pool.images[index].astype(np.float32)
+        both = torch.from_numpy(np.stack([image, image[::-1]]))[:, None].to(device)
+        mean, _ = network.encode(both.contiguous(memory_format=torch.channels_last_3d))
+        rows.append(mean.cpu().to(torch.float16).numpy())
+        if index % 50 == 49:
+            fraction = (index + 1) / len(pool)
+            report(Progress("latents", index + 1, fraction, 0.0, 0.0, 0.0))
+    means = np.stack(rows)
+    partial = path.with_suffix(".partial.npy")
+    np.save(partial, means)
+    os.replace(partial, path)
+    return Latents(means, float(1.0 / means.astype(np.float32).std()))

@@ -1,0 +1,139 @@
+"""Tiny brain: all stages of its training, in order, and the files it ships as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from typing import Final
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+from ..generators.maisi.networks import build_autoencoder
+from ..generators.maisi.networks import build_control
+from ..generators.maisi.networks import build_flow
+from ..generators.maisi.variants import TINY_BRAIN
+from ..generators.maisi.weights import TEMPLATE_FILE
+from ..generators.maisi.weights import WEIGHTS_FILE
+from ..generators.maisi.weights import save_weights
+from ..generators.maisi.weights import weights_digest
+from ..record import RunRecord
+from .autoencoder import train_autoencoder
+from .controlnet import train_control
+from .flow import train_flow
+from .latents import encode_pool
+from .pool import open_pool
+from .run import Progress
+from .run import Run
+from .stand_ins import icbm152
+
+STAGES: Final = ("autoencoder", "latents", "flow", "controlnet")
+DEFAULT_MINUTES: Final[Mapping[str, float]] = {"autoencoder": 90.0, "flow": 15.0, "controlnet": 60.0}
+POOL_SIZE: Final = 1200
+RECORD_FILE: Final = "record.json"
+
+
+def train_tiny_brain(
+    work_dir: Path,
+    *,
+    stages: Sequence[str] = STAGES,
+    minutes: Mapping[str, float] | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    resume: bool = True,
+    pool_size: int = POOL_SIZE,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> RunRecord:
+    """Train `tiny-brain` and write `weights.safetensors`, `template.safetensors`, `record.json`.
+
+    A stage that is not asked for, or whose time is spent, contributes its checkpoint. Stop it at
+    any time (Ctrl-C saves first) and call it again with the same folder to go on; give a stage more
+    minutes to train it longer.
+
+    Args:
+        work_dir: Checkpoints and stand-ins live here, the finished files in `work_dir/export`.
+        stages: Which of `STAGES` to run; always in their order.
+        minutes: Time budget of a stage over all calls; the rest has defaults.
+        device: Where to train.
+        seed: Of weights, batches and noise.
+        resume: Go on from checkpoints; `False` starts afresh.
+        pool_size: Number of stand-ins.
+        report: Called every ten seconds or so.
+
+    Returns:
+        What was run and the numbers of every stage.
+
+    Raises:
+        ValueError: There is no such stage.
+        ImportError: The template is not installed.
+    """
+    unknown = sorted(set(stages) - set(STAGES))
+    if unknown:
+        msg = f"stages must be among {', '.join(STAGES)}, got {', '.join(unknown)}"
+        raise ValueError(msg)
+    budget = {**DEFAULT_MINUTES, **(minutes or {})}
+    work_dir.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    pool = open_pool(work_dir, pool_size)
+    variant = TINY_BRAIN
+    autoencoder = build_autoencoder(variant.autoencoder)
+    flow = build_flow(variant.flow, variant.autoencoder.latent)
+    control = build_control(variant.flow, variant.autoencoder.latent)
+    options: dict[str, Any] = {"device": device, "seed": seed, "report": report}
+    numbers: dict[str, Any] = {}
+
+    def settings_of(stage: str) -> dict[str, Any]:
+        # A stage that is not asked for gets no time: it loads its checkpoint and ends.
+        asked = stage in stages
+        return {**options, "minutes": budget[stage] if asked else 0.0, "resume": resume or not asked}
+
+    run = train_autoencoder(autoencoder, pool, work_dir, **settings_of("autoencoder"))
+    run.averaged()
+    _note(numbers, run)
+    latents = encode_pool(
+        autoencoder,
+        pool,
+        work_dir,
+        device=device,
+        resume=resume and "latents" not in stages,
+        report=report,
+    )
+    run = train_flow(flow, pool, latents, variant, work_dir, **settings_of("flow"))
+    run.averaged()
+    _note(numbers, run)
+    run = train_control(flow, control, pool, latents, variant, work_dir, **settings_of("controlnet"))
+    run.averaged()
+    _note(numbers, run)
+
+    export = work_dir / "export"
+    export.mkdir(exist_ok=True)
+    networks = {
+        "autoencoder": autoencoder.state_dict(),
+        "flow": flow.state_dict(),
+        "control": control.state_dict(),
+    }
+    save_weights(export / WEIGHTS_FILE, networks, latents.scale_factor)
+    write_template(export / TEMPLATE_FILE)
+    numbers["scale_factor"] = latents.scale_factor
+    numbers["weights_digest"] = weights_digest([export / WEIGHTS_FILE, export / TEMPLATE_FILE])
+    numbers["parameters"] = {k: sum(v.numel() for v in s.values()) for k, s in networks.items()}
+    settings = {"seed": seed, "device": device, "stand_ins": pool_size, "minutes": budget}
+    record = RunRecord(name="train tiny-brain", settings=settings, numbers=numbers)
+    record.write(export / RECORD_FILE)
+    return record
+
+
+def write_template(path: Path) -> None:
+    """Store the template's tissue maps, without its image, so that masks need no nilearn."""
+    template = icbm152()
+    tissue = np.rint(template.maps[:3] * 255.0).clip(0, 255).astype(np.uint8)
+    spacing = np.asarray([template.spacing], np.float32)
+    save_file({"tissue": np.ascontiguousarray(tissue), "spacing": spacing}, path)
+
+
+def _note(numbers: dict[str, Any], run: Run) -> None:
+    numbers[run.stage] = {"steps": run.step, "minutes": round(run.seconds / 60.0, 1)}

@@ -1,0 +1,1 @@
+"""Contracts: what every implementation of an abstract class must do."""

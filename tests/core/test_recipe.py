@@ -1,0 +1,141 @@
+"""Recipe: a distribution over specs, drawn in one place and loaded from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nvgen_aug.errors import SpecError
+from nvgen_aug.generators.phantom import PhantomGenerator
+from nvgen_aug.recipe import Lesions
+from nvgen_aug.recipe import Recipe
+
+CARD = PhantomGenerator().card
+RECIPE = Recipe(
+    modality=["bright", "dark"],
+    size=(16, 16, 16),
+    pathology={"lesion": {"count": [0, 3], "diameter": [4, 12]}},
+)
+
+
+def draws(recipe: Recipe, number: int = 60) -> list[Any]:
+    return [recipe.draw(np.random.default_rng(s), variant="phantom") for s in range(number)]
+
+
+def test_equal_generators_draw_equal_specs_and_others_do_not() -> None:
+    assert draws(RECIPE) == draws(RECIPE)
+    assert len(set(draws(RECIPE))) == 60
+
+
+def test_no_chance_comes_from_elsewhere() -> None:
+    np.random.seed(1)
+    before = np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]
+    draws(RECIPE)
+    assert np.random.get_state()[1].tolist() == before  # type: ignore[index,union-attr]
+
+
+def test_every_choice_and_number_of_lesions_comes_up_within_its_bounds() -> None:
+    specs = draws(RECIPE)
+    assert {spec.modality for spec in specs} == {"bright", "dark"}
+    assert {len(spec.pathology) for spec in specs} == {0, 1, 2, 3}
+    sizes = [diameter for spec in specs for _, diameter in spec.pathology]
+    assert 4 <= min(sizes) < 6 < 10 < max(sizes) <= 12
+
+
+def test_every_draw_can_be_made_by_the_variant() -> None:
+    RECIPE.check(CARD)
+    for spec in draws(RECIPE):
+        assert CARD.resolve(spec).is_resolved
+
+
+def test_pathology_share_leaves_volumes_healthy_and_changes_nothing_else() -> None:
+    some = Recipe(pathology={"lesion": Lesions()}, pathology_share=0.5)
+    healthy = [spec for spec in draws(some) if not spec.pathology]
+    assert 15 < len(healthy) < 45
+    every = Recipe(pathology={"lesion": Lesions()})
+    assert [spec.seed for spec in draws(some)] == [spec.seed for spec in draws(every)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"modality": ["bright", "drak"]}, "no modality `drak`; did you mean `dark`"),
+        ({"pathology": {"lesion": Lesions(diameter=(5, 300))}}, "diameters are 0.1 to 200.0"),
+        ({"size": (9, 9, 9)}, "nearest legal size"),
+        ({"variant": "other"}, "`other` was asked of a source that makes `phantom`"),
+    ],
+)
+def test_check_finds_what_a_draw_would_stumble_over(fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(SpecError, match=text):
+        Recipe(**fields).check(CARD)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"modality": []}, "modality must name at least one contrast"),
+        ({"anatomy": "liver"}, "anatomy must be a list, got the text 'liver'"),
+        ({"pathology": {"lesion": 3}}, "pathology `lesion` must be Lesions"),
+        ({"pathology": {"lesion": {"number": 3}}}, "pathology `lesion` must be Lesions"),
+        ({"pathology": {"lesion": {"count": [3, 1]}}}, "0 ≤ least ≤ greatest"),
+        ({"pathology": {"lesion": {"count": [1, 2, 3]}}}, "lesion count must be two numbers"),
+        ({"pathology": {"lesion": {"diameter": [0, 5]}}}, "lesion diameter must be 0 < least"),
+        ({"pathology_share": 1.5}, r"pathology_share must lie in \[0, 1\], got 1.5"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_at_once(fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(SpecError, match=text):
+        Recipe(**fields)
+
+
+def test_a_recipe_without_variant_needs_one_to_draw() -> None:
+    with pytest.raises(SpecError, match="names no variant"):
+        Recipe().draw(np.random.default_rng(0))
+
+
+TOML = """
+modality = ["bright", "dark"]
+size = [16, 16, 16]
+[pathology.lesion]
+count = [0, 3]
+diameter = [4, 12]
+"""
+YAML = """
+modality: [bright, dark]
+size: [16, 16, 16]
+pathology: {lesion: {count: [0, 3], diameter: [4, 12]}}
+"""
+
+
+@pytest.mark.parametrize(("name", "text"), [("r.toml", TOML), ("r.yaml", YAML)])
+def test_a_file_draws_what_the_same_arguments_draw(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    assert draws(Recipe.load(path)) == draws(RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error"),
+    [
+        ("r.toml", "size = [", "cannot read the recipe"),
+        ("r.yaml", "a: [", "cannot read the recipe"),
+        ("r.yaml", "colour: red", r"the recipe .* may have .*, got \['colour'\]"),
+        ("r.yaml", "- a", "the recipe .* may have"),
+        ("r.yaml", "x: !!python/object/apply:os.getcwd []", "cannot read the recipe"),
+    ],
+)
+def test_a_file_that_is_no_recipe_says_why(
+    tmp_path: Path, name: str, text: str, error: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(SpecError, match=error):
+        Recipe.load(path)
+
+
+def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot read the recipe"):
+        Recipe.load(tmp_path / "none.toml")

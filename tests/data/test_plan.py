@@ -1,0 +1,167 @@
+"""The plan: share, order, ranks and reuse, for any lengths."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from nvgen_aug.data import Plan
+from nvgen_aug.data import SampleKey
+from nvgen_aug.errors import DataError
+
+SHARES = st.fractions(0, 1, max_denominator=40)
+
+
+def plan(ratio: Fraction | str, **arguments: Any) -> Plan:
+    return Plan(
+        **{"seed": 0, "epoch_length": 24, "real_length": 7, **arguments}, ratio=Fraction(ratio)
+    )
+
+
+def what(key: SampleKey) -> tuple[Any, ...]:
+    """A key without its place."""
+    return key.epoch, key.is_synthetic, key.index, key.reuse, key.volume_seed, key.view_seed
+
+
+def test_a_share_of_0_3_gives_1_1_1_1_2_synthetic_in_batches_of_4() -> None:
+    batches = plan("3/10", epoch_length=40, batch_size=4)
+    counts = [sum(key.is_synthetic for key in batches.keys(0, b)) for b in range(10)]
+    # The fourth batch ends at 16 samples: floor(4.8) is 4, and the fifth at 20 has 6.
+    assert counts == [1, 1, 1, 1, 2] * 2
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    ratio=SHARES,
+    length=st.integers(1, 40),
+    batch=st.integers(1, 7),
+    world=st.integers(1, 5),
+    seed=st.integers(0, 2**40),
+)
+def test_the_delivered_share_is_less_than_a_sample_off_at_every_batch_boundary(
+    ratio: Fraction, length: int, batch: int, world: int, seed: int
+) -> None:
+    run = plan(ratio, epoch_length=length, batch_size=batch, world_size=world, seed=seed)
+    seen = [0] * world
+    synthetic = [0] * world
+    for epoch in range(3):
+        for number in range(run.batches):
+            for rank in range(world):
+                keys = run.keys(epoch, number, rank)
+                seen[rank] += len(keys)
+                synthetic[rank] += sum(key.is_synthetic for key in keys)
+                assert abs(synthetic[rank] - ratio * seen[rank]) < 1
+            assert len(set(seen)) == 1
+            assert abs(sum(synthetic) - ratio * sum(seen)) < 1
+        assert seen[0] == (epoch + 1) * run.samples_per_rank
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    ratio=SHARES,
+    batch=st.sampled_from([4, 8, 12]),
+    batches=st.integers(1, 5),
+    reuse=st.integers(1, 4),
+)
+def test_1_2_and_4_ranks_with_one_global_batch_draw_the_same_samples(
+    ratio: Fraction, batch: int, batches: int, reuse: int
+) -> None:
+    def of_ranks(world: int) -> list[Counter[tuple[Any, ...]]]:
+        run = plan(
+            ratio,
+            epoch_length=batch * batches,
+            batch_size=batch // world,
+            world_size=world,
+            max_reuse=reuse,
+        )
+        return [
+            Counter(what(k) for rank in range(world) for k in run.keys(epoch, number, rank))
+            for epoch in range(2)
+            for number in range(run.batches)
+        ]
+
+    assert of_ranks(1) == of_ranks(2) == of_ranks(4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(batch=st.integers(1, 50), reuse=st.integers(1, 5), ratio=SHARES, seed=st.integers(0, 99))
+def test_each_volume_of_a_window_is_used_exactly_max_reuse_times_and_never_twice_in_a_batch(
+    batch: int, reuse: int, ratio: Fraction, seed: int
+) -> None:
+    run = plan(ratio, batch_size=batch, max_reuse=reuse, seed=seed, epoch_length=batch)
+    draws = run.window * reuse
+    used = [run.volume_of(k) for k in range(2 * draws)]
+    assert Counter(v for v, _ in used[:draws]) == dict.fromkeys(range(run.window), reuse)
+    assert Counter(v for v, _ in used[draws:]) == dict.fromkeys(
+        range(run.window, 2 * run.window), reuse
+    )
+    before: Counter[int] = Counter()
+    for volume, use in used:
+        assert use == before[volume]
+        before[volume] += 1
+    most = -(-batch * ratio.numerator // ratio.denominator)
+    for k in range(2 * draws - most + 1):
+        assert len({v for v, _ in used[k : k + most]}) == most
+    assert run.distinct_volumes(draws + 3) == len({v for v, _ in used[: draws + 3]})
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    ratio=st.fractions(0, Fraction(19, 20), max_denominator=20),
+    batch=st.integers(1, 6),
+    world=st.integers(1, 3),
+)
+def test_real_cases_come_in_the_same_order_and_view_whatever_the_ratio(
+    ratio: Fraction, batch: int, world: int
+) -> None:
+    def real(run: Plan) -> list[tuple[int, int]]:
+        """Real draws in the order of the run: global batches, then ranks, then slots."""
+        return [
+            (key.index, key.view_seed)
+            for epoch in range(3)
+            for number in range(run.batches)
+            for rank in range(run.world_size)
+            for key in run.keys(epoch, number, rank)
+            if not key.is_synthetic
+        ]
+
+    mixed = real(plan(ratio, batch_size=batch, world_size=world))
+    alone = real(plan(0, epoch_length=200))
+    assert mixed == alone[: len(mixed)]
+    # Every pass over the real cases is a permutation.
+    for begin in range(0, len(mixed) - 6, 7):
+        assert sorted(case for case, _ in mixed[begin : begin + 7]) == list(range(7))
+
+
+def test_positions_count_an_epoch_over_all_ranks() -> None:
+    run = plan("1/3", epoch_length=26, batch_size=3, world_size=2)
+    positions = [key.position for rank in range(2) for key in run.epoch(1, rank)]
+    assert sorted(positions) == list(range(26))
+
+
+def test_synthetic_samples_are_not_always_at_the_same_place_of_a_batch() -> None:
+    run = plan("1/4", epoch_length=400, batch_size=4)
+    slots = Counter(key.position % 4 for key in run.epoch(0) if key.is_synthetic)
+    assert set(slots) == {0, 1, 2, 3}
+
+
+def test_another_seed_gives_another_order() -> None:
+    assert list(plan("1/2").epoch(0)) != list(plan("1/2", seed=1).epoch(0))
+
+
+def test_seeds_fit_into_63_bits_and_views_are_all_different() -> None:
+    keys = [key for epoch in range(4) for key in plan("1/2", max_reuse=3).epoch(epoch)]
+    assert all(0 <= key.view_seed < 2**63 for key in keys)
+    assert len({key.view_seed for key in keys}) == len(keys)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, True, None])
+def test_a_batch_size_that_is_no_positive_integer_is_refused(size: Any) -> None:
+    with pytest.raises(DataError, match="batch_size"):
+        plan("1/2", batch_size=size)

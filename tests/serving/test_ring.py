@@ -1,0 +1,104 @@
+"""The ring: sealed, read-only for clients, leased and given back."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nvgen_aug.errors import SourceError
+from nvgen_aug.generators.phantom import PhantomGenerator
+from nvgen_aug.serving import ring as r
+from tests.serving.doubles import SECONDS
+
+PAGE = mmap.PAGESIZE
+
+
+@pytest.fixture
+def ring() -> Iterator[r.Ring]:
+    made = r.Ring(2, PAGE)
+    yield made
+    made.close()
+
+
+def test_a_client_sees_what_the_server_writes(ring: r.Ring) -> None:
+    view = r.RingView(ring.fd, ring.name, 2, PAGE)
+    ring.slot(1)[:3] = [1, 2, 3]
+    assert view.slot(1)[:4].tolist() == [1, 2, 3, 0]
+
+
+def test_a_client_cannot_write(ring: r.Ring) -> None:
+    view = r.RingView(ring.fd, ring.name, 2, PAGE)
+    with pytest.raises(ValueError, match="read-only"):
+        view.slot(0)[0] = 1
+    with pytest.raises(PermissionError):
+        mmap.mmap(ring.fd, 2 * PAGE)
+    with pytest.raises(PermissionError):
+        os.write(ring.fd, b"x")
+
+
+def test_its_size_is_sealed(ring: r.Ring) -> None:
+    for size in (PAGE, 3 * PAGE):
+        with pytest.raises(PermissionError):
+            os.ftruncate(ring.fd, size)
+
+
+def test_a_client_refuses_memory_of_another_size_or_without_seals(ring: r.Ring) -> None:
+    with pytest.raises(SourceError, match="expected"):
+        r.RingView(ring.fd, ring.name, 3, PAGE)
+    fd = os.memfd_create("unsealed")
+    os.ftruncate(fd, PAGE)
+    with pytest.raises(SourceError, match="not sealed"):
+        r.RingView(fd, "x", 1, PAGE)
+    os.close(fd)
+
+
+def test_a_slot_is_waited_for_and_comes_back_whatever_happens(ring: r.Ring) -> None:
+    has_third = threading.Event()
+
+    def third() -> None:
+        with ring.lease():
+            has_third.set()
+
+    thread = threading.Thread(target=third)
+
+    def hold_both_and_fail() -> None:
+        with ring.lease() as one, ring.lease() as other:
+            assert {one, other} == {0, 1}
+            thread.start()
+            assert not has_third.is_set()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        hold_both_and_fail()
+    assert has_third.wait(SECONDS)
+    thread.join()
+    assert ring.free == 2
+
+
+@pytest.mark.parametrize("slot", [1, 3, 5, 100])
+def test_pieces_of_any_size_put_the_parts_together_again(slot: int) -> None:
+    rng = np.random.default_rng(0)
+    sent = [rng.integers(0, 255, size, dtype=np.uint8) for size in (7, 4)]
+    came = [np.zeros_like(part) for part in sent]
+    for offset in range(0, 11, slot):
+        piece = np.empty(min(slot, 11 - offset), np.uint8)
+        r.gather(sent, offset, piece)
+        r.scatter(piece, offset, came)
+    for one, other in zip(sent, came, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_slot_holds_a_volume_of_the_default_size_within_bounds() -> None:
+    card = PhantomGenerator().card
+    for edge in (8, 64, 256, 512):
+        slots, slot_bytes = r.slots_for(replace(card, default_size=(edge, edge, edge)))
+        assert 2 <= slots <= r.MAX_SLOTS
+        assert slots * slot_bytes <= r.MAX_RING_BYTES
+        assert slot_bytes % PAGE == 0
+        assert slot_bytes >= min(3 * edge**3, r.MAX_SLOT_BYTES)
