@@ -46,7 +46,7 @@ def train_autoencoder(
 ) -> Run:
     """Train `network` within `minutes`; the run holds the averaged weights."""
     start_as_linear_code(network, pool)
-    network.to(device, memory_format=torch.channels_last_3d)
+    network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     run = Run(
         "autoencoder",
         network,
@@ -92,9 +92,7 @@ def start_as_linear_code(network: Autoencoder, pool: Pool) -> None:
             nn.init.zeros_(module.conv2.conv.conv.weight)
             nn.init.zeros_(module.conv2.conv.conv.bias)  # type: ignore[arg-type]
     components = torch.from_numpy(_whitening(pool))  # [64, 4, 4, 4]
-    convolutions = {
-        n: m for n, m in network.encoder.named_modules() if isinstance(m, nn.Conv3d)
-    }
+    convolutions = {n: m for n, m in network.encoder.named_modules() if isinstance(m, nn.Conv3d)}
     first, halve, widen, halve_again, widen_again, last = (
         convolutions[f"blocks.{key}"]
         for key in (
@@ -170,9 +168,7 @@ def _whitening(pool: Pool, count: int = 64) -> NDArray[np.float32]:
     return whitening
 
 
-def _draw(
-    pool: Pool, rng: np.random.Generator, *, view: str
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _draw(pool: Pool, rng: np.random.Generator, *, view: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Images and labels `[B, 1, X, Y, Z]`, each mirrored half the time."""
     indices = rng.integers(len(pool), size=_BATCH)
     labels = [pool.labels[i] for i in indices]

@@ -105,7 +105,7 @@ def quiet_spacing(network: nn.Module) -> None:
     """
     first = network.spacing_layer[0]  # type: ignore[index]
     with torch.no_grad():
-        first.weight.mul_(0.01)
+        first.weight.mul_(0.01)  # type: ignore[union-attr]
     first.requires_grad_(False)
 
 

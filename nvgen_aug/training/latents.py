@@ -47,7 +47,7 @@ def encode_pool(
         means = np.load(path)
         if len(means) == len(pool):
             return Latents(means, float(1.0 / means.astype(np.float32).std()))
-    network.to(device, memory_format=torch.channels_last_3d).eval()
+    network.to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
     rows = []
     for index in range(len(pool)):
         image = pool.images[index].astype(np.float32)

@@ -139,7 +139,7 @@ def icbm152() -> Template:
 
 
 def _read_at_2_mm(folder: Path, kind: str) -> NDArray[np.float32]:
-    image = nibabel.load(folder / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz")  # type: ignore[attr-defined]
+    image = nibabel.load(folder / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz")
     data = np.asarray(image.dataobj, dtype=np.float32) / 255.0  # type: ignore[attr-defined]
     even = data[tuple(slice(0, n // 2 * 2) for n in data.shape)]
     x, y, z = (n // 2 for n in even.shape)

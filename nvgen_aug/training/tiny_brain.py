@@ -32,7 +32,11 @@ from .run import Run
 from .stand_ins import icbm152
 
 STAGES: Final = ("autoencoder", "latents", "flow", "controlnet")
-DEFAULT_MINUTES: Final[Mapping[str, float]] = {"autoencoder": 90.0, "flow": 15.0, "controlnet": 60.0}
+DEFAULT_MINUTES: Final[Mapping[str, float]] = {
+    "autoencoder": 90.0,
+    "flow": 15.0,
+    "controlnet": 60.0,
+}
 POOL_SIZE: Final = 1200
 RECORD_FILE: Final = "record.json"
 
@@ -89,7 +93,11 @@ def train_tiny_brain(
     def settings_of(stage: str) -> dict[str, Any]:
         # A stage that is not asked for gets no time: it loads its checkpoint and ends.
         asked = stage in stages
-        return {**options, "minutes": budget[stage] if asked else 0.0, "resume": resume or not asked}
+        return {
+            **options,
+            "minutes": budget[stage] if asked else 0.0,
+            "resume": resume or not asked,
+        }
 
     run = train_autoencoder(autoencoder, pool, work_dir, **settings_of("autoencoder"))
     run.averaged()
@@ -105,7 +113,9 @@ def train_tiny_brain(
     run = train_flow(flow, pool, latents, variant, work_dir, **settings_of("flow"))
     run.averaged()
     _note(numbers, run)
-    run = train_control(flow, control, pool, latents, variant, work_dir, **settings_of("controlnet"))
+    run = train_control(
+        flow, control, pool, latents, variant, work_dir, **settings_of("controlnet")
+    )
     run.averaged()
     _note(numbers, run)
 

@@ -71,6 +71,20 @@ def reported(method: str, source: VolumeSource) -> list[str]:
     return found
 
 
+def test_a_forked_child_drops_the_connection_of_its_parent_unread(source: ServedSource) -> None:
+    with Client(source.address) as client:
+        client.fetch(phantom(0))
+        (parents,) = client._pool().idle
+        child = os.fork()
+        if child == 0:
+            client.fetch(phantom(1))
+            is_own = parents not in client._pool().idle and parents._socket.fileno() == -1
+            os._exit(0 if is_own else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        client.fetch(phantom(2))
+        assert client._pool().idle == [parents]
+
+
 @pytest.mark.parametrize(
     "method",
     ["fork", *(pytest.param(method, marks=pytest.mark.slow) for method in METHODS[1:])],

@@ -195,9 +195,13 @@ def test_nothing_is_made_ahead_that_memory_would_drop_before_it_is_asked_for() -
     nbytes = made_directly(phantom(0)).nbytes
     with Engine(generator, memory_bytes=4 * nbytes) as engine:
         engine.prefetch([phantom(seed) for seed in range(20)])
-        for seed in reversed(range(20)):
+        while engine.stats().generated < 2:
+            pass
+        engine.fetch(phantom(99))  # the thread has looked at the queue again
+        assert engine.stats().waiting == 18
+        for seed in range(20):
             engine.fetch(phantom(seed))
-    assert generator.calls == 20
+    assert generator.calls == 21
 
 
 def test_an_engine_in_a_forked_worker_says_what_to_do() -> None:

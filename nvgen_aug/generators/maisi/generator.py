@@ -281,5 +281,3 @@ def _card(variant: Variant, digest: str) -> VariantCard:
         pathology=variant.pathology,
         pathology_range=variant.pathology_range,
     )
-
-
