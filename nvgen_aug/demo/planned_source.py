@@ -53,7 +53,7 @@ class PlannedSource(VolumeSource):
 
     def prefetch(self, specs: Sequence[VolumeSpec]) -> None:
         """Hand on what the run will fetch."""
-        known = [spec for spec in specs]
+        known = [spec for spec in specs if self.resolve(spec) in self._planned]
         if known:
             self._source.prefetch(known)
 

@@ -70,7 +70,7 @@ class Autoencoder(nn.Module):
         return image
 
     def decode_with_statistics(self, latent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The image of one latent `[1, 4, x, y, z]`, and `[norms, groups, 2]` float32 statistics."""
+        """The image of one latent `[1, 4, x, y, z]`; float32 statistics `[norms, groups, 2]`."""
         watched: list[torch.Tensor] = []
         norms = self.decoder.norms()
         for norm in norms:
