@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from collections.abc import Mapping
 from importlib import import_module
@@ -25,6 +26,8 @@ from .serving.lifecycle import new_directory
 from .serving.resident import SOCKET_NAME
 from .source import VolumeSource
 
+BACKENDS = ("eager",)
+
 CachePath = str | os.PathLike[str] | VolumeCache | None
 
 
@@ -36,17 +39,20 @@ def load_generator(
     Args:
         variant: `"tiny-brain"`, or `"phantom"`, which needs no weights.
         device: Where its networks run, such as `"cpu"` or `"cuda:1"`.
-        backend: How they run.
+        backend: How they run; `"eager"`.
         **options: Of the variant: `seconds_per_volume` of the phantom,
             `weights` (a path) of all others.
 
     Raises:
-        SpecError: for an unknown variant, with close matches, or an unknown option.
+        SpecError: for an unknown variant, with close matches, an unknown backend or option.
         WeightsError: if the weights are missing or not those of the variant.
     """
     _check_variant(variant)
+    if backend not in BACKENDS:
+        msg = f"backend must be one of {BACKENDS}, got {backend!r}"
+        raise SpecError(msg)
     try:
-        return _LOADERS[variant](variant, device, backend, options)
+        return _LOADERS[variant](variant, device, options)
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
@@ -186,10 +192,9 @@ def serve_forever(
         )
     finally:
         if held is not None:
+            # Before the lock is free: from then on another process may sweep it.
+            shutil.rmtree(path.parent, ignore_errors=True)
             os.close(held)
-            for left in path.parent.iterdir():
-                left.unlink()
-            path.parent.rmdir()
 
 
 def resident_engine(
@@ -216,18 +221,18 @@ def _check_variant(variant: str) -> None:
         raise SpecError(msg)
 
 
-def _phantom(variant: str, device: str, backend: str, options: Mapping[str, Any]) -> Generator:
+def _phantom(variant: str, device: str, options: Mapping[str, Any]) -> Generator:
     return PhantomGenerator(**options)
 
 
-def _maisi(variant: str, device: str, backend: str, options: Mapping[str, Any]) -> Generator:
+def _maisi(variant: str, device: str, options: Mapping[str, Any]) -> Generator:
     # By name, so that a phantom's process starts without torch and its gigabytes.
     generator = import_module(".generators.maisi.generator", __package__).MaisiGenerator
     loaded: Generator = generator.load(variant, device=device, **options)
     return loaded
 
 
-_LOADERS: Mapping[str, Callable[[str, str, str, Mapping[str, Any]], Generator]] = {
+_LOADERS: Mapping[str, Callable[[str, str, Mapping[str, Any]], Generator]] = {
     "phantom": _phantom,
     "tiny-brain": _maisi,
 }

@@ -48,6 +48,14 @@ class LabelMap:
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 255:
                 msg = f"label `{name}` must map to an integer in [0, 255], got {value!r}"
                 raise LabelError(msg)
+        index = self.ignore_index
+        # -1 would read as "not mapped", and 300 would wrap round to the id 44.
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index <= 255:
+            msg = (
+                f"ignore_index must be an integer in [0, 255], got {index!r}; labels are uint8, so "
+                "map 255 to the index of your loss after loading"
+            )
+            raise LabelError(msg)
         if not self.names:
             msg = "a LabelMap needs at least one name, got none"
             raise LabelError(msg)

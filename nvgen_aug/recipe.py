@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields
+from numbers import Real
 from pathlib import Path
 from typing import Any
 from typing import final
@@ -102,9 +104,17 @@ class Recipe:
                 if isinstance(value, str):
                     msg = f"{name} must be a list, got the text {value!r}"
                     raise SpecError(msg)
+                if not isinstance(value, Iterable):
+                    msg = f"{name} must be a list, got {value!r}"
+                    raise SpecError(msg)
                 put(name, tuple(value))
-        put("pathology", {name: _lesions(name, v) for name, v in (self.pathology or {}).items()})
-        if not 0 <= self.pathology_share <= 1:
+        given: Any = {} if self.pathology is None else self.pathology
+        if not isinstance(given, Mapping):
+            msg = f"pathology must map label names to lesions, got {given!r}"
+            raise SpecError(msg)
+        put("pathology", {name: _lesions(name, value) for name, value in given.items()})
+        is_number = isinstance(self.pathology_share, Real)
+        if not is_number or not 0 <= self.pathology_share <= 1:
             msg = f"pathology_share must lie in [0, 1], got {self.pathology_share!r}"
             raise SpecError(msg)
 
@@ -202,7 +212,7 @@ def _lesions(name: str, value: Lesions | Mapping[str, Any]) -> Lesions:
             f"`count` and `diameter`, got {value!r}"
         )
         raise SpecError(msg)
-    return Lesions(**{key: tuple(item) for key, item in value.items()})
+    return Lesions(**value)
 
 
 def _pair(name: str, value: Any) -> tuple[float, float]:

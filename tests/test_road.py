@@ -109,10 +109,12 @@ def test_batches_are_bit_identical_with_and_without_a_server_and_a_cache(
         assert digest_of_epochs(blend(source)) == reference
 
 
-def test_a_second_run_generates_nothing(warm_cache: Path) -> None:
+def test_a_second_run_reads_every_volume_from_the_cache(warm_cache: Path) -> None:
     with nv.serve("phantom", cache=warm_cache) as source:
         digest_of_epochs(blend(source))
-        assert source.stats().generated == 0
+        stats = source.stats()
+    # It may still make some ahead: the sampler does not know that no third epoch will come.
+    assert stats.hits == stats.fetched > 0
 
 
 def test_killing_the_server_in_an_epoch_ends_in_a_clear_error_and_no_half_entry(

@@ -158,11 +158,14 @@ def _check_version(layout: Layout, *, read_only: bool) -> None:
         found = values.get("format") if isinstance(values, dict) else None
     except FileNotFoundError as error:
         strangers = [p.name for p in layout.root.iterdir() if VERSION_FILE not in p.name]
+        if strangers and path.exists():  # another process has begun this cache since
+            _check_version(layout, read_only=read_only)
+            return
         if read_only or strangers:
             msg = (
                 f"{layout.root} is not a cache: it has no {VERSION_FILE}"
                 + (f" but holds `{min(strangers)}`" if strangers else "")
-                + "; name an empty or a new directory"
+                + ("; check its path" if read_only else "; name an empty or a new directory")
             )
             raise CacheError(msg) from error
         partial = path.with_name(f".{VERSION_FILE}.{secrets.token_hex(8)}")

@@ -223,7 +223,8 @@ class VolumeCache:
                 return None
             try:
                 value = build(entry)
-            except Damaged:
+            except Damaged as error:
+                _check_open_files(error)
                 if entry.is_current():
                     self._set_aside(kind, key)
                     return None

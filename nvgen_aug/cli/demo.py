@@ -11,6 +11,7 @@ from typing import final
 
 import typer
 
+from ..errors import DataError
 from .terminal import answer
 from .terminal import console
 from .terminal import hint
@@ -71,6 +72,13 @@ def demo(
       nvgen-aug demo --data Task01_BrainTumour --labels lesion=3
       nvgen-aug demo --quick --variant phantom
     """
+    for word in labels_too or ():
+        if "=" not in word:
+            msg = (
+                f"`nvgen-aug demo` takes no argument `{word}`; a generator is named with "
+                "--variant, labels with --labels NAME=ID"
+            )
+            raise DataError(msg)
     # Heavy, and --help does without them.
     from ..demo.settings import Settings
     from ..demo.story import run_demo

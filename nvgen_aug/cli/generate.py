@@ -14,6 +14,7 @@ import numpy as np
 import typer
 
 from ..card import VariantCard
+from ..errors import DataError
 from ..errors import SpecError
 from ..recipe import Lesions
 from ..recipe import Recipe
@@ -136,7 +137,11 @@ def _generate(order: _Order, cache: Path | None, device: str, threads: int | Non
                     rows.append(_row(files, spec))
                 bar.advance(task)
     names = {value: name for name, value in card.vocabulary.items() if value}
-    sheet = contact_sheet(rows, order.out / "contact-sheet.png", names=names)
+    try:
+        sheet = contact_sheet(rows, order.out / "contact-sheet.png", names=names)
+    except OSError as error:
+        msg = f"cannot write to {order.out}: {error.strerror}; choose another folder"
+        raise DataError(msg) from error
     say(f"{made} made, {len(volumes) - made} were there; weights: {card.licence}")
     if len(volumes) > len(rows):
         say(f"the contact sheet shows the first {len(rows)}")

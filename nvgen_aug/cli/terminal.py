@@ -21,7 +21,7 @@ INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 def console() -> Console:
     """A console on stderr that leaves colours out where nobody would see them."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def say(text: str) -> None:
@@ -50,7 +50,8 @@ def progress() -> Progress:
     terminal = console()
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        # A path or a case may hold brackets, which are no markup.
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -49,7 +49,7 @@ class BlendReport:
         epochs: One entry per epoch, the current one included.
         max_reuse: Uses of each volume.
         failures: Volumes that failed in this process.
-        source: What the source has done so far, or `None` without one.
+        source: What the source has done so far, or `None` if there is none or it is gone.
     """
 
     asked: float

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from operator import index as as_index
@@ -17,7 +18,9 @@ from torch.utils.data import IterableDataset
 
 from ..errors import DataError
 from ..errors import GenerationError
+from ..errors import SourceError
 from ..mix import share
+from ..source import SourceStats
 from .chance import Chance
 from .chance import Transform
 from .chance import as_transform
@@ -194,15 +197,22 @@ class SyntheticRealDataset(Dataset[Any]):
         self.progress.resume(state, configuration(self.progress.plan, self.volumes_digest))
 
     def report(self) -> BlendReport:
-        """Shares and reuse by plan up to the current epoch, and what the source has done."""
+        """Shares and reuse by plan up to the current epoch, and what the source has done.
+
+        The plan is known even where the source is gone, which then is `None` in the report.
+        """
         plan = self.progress.plan or self._plan
         synthetic = self.synthetic if self.ratio else None
+        stats: SourceStats | None = None
+        if synthetic is not None:
+            with suppress(SourceError):
+                stats = synthetic.source.stats()
         return BlendReport(
             asked=float(self.ratio),
             epochs=tuple(epoch_share(plan, epoch) for epoch in range(self.progress.epoch + 1)),
             max_reuse=plan.max_reuse,
             failures=0 if synthetic is None else synthetic.failures,
-            source=None if synthetic is None else synthetic.source.stats(),
+            source=stats,
         )
 
     @property
@@ -239,7 +249,9 @@ class SyntheticRealDataset(Dataset[Any]):
         """The item of a key, and what errors call it."""
         item = self._synthetic_item(key) if key.is_synthetic else self._real_item(key.index, key)
         is_synthetic = item["synthetic"]
-        name = f"synthetic volume {key.index}" if is_synthetic else f"real case {key.index}"
+        name = f"synthetic volume {key.index}" if key.is_synthetic else f"real case {key.index}"
+        if key.is_synthetic and not is_synthetic:
+            name = f"the real case in place of {name}"
         if self._transform.root is not None:
             with self._transform.of(key.view_seed):
                 item = self._transform.root(item)

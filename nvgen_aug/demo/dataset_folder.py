@@ -117,9 +117,10 @@ class DatasetFolder:
         missing = [file for case in cases for file in (case.image, case.label) if not file.exists()]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            step = "choose another --channel" if layout == "nnU-Net" else "take the case out of it"
             msg = (
                 f"{missing[0]}{more} is missing, expected from {path / 'dataset.json'}; "
-                "complete the folder or take the case out of the list"
+                f"complete the folder or {step}"
             )
             raise DataError(msg)
         return cls(path, layout, labels, ids, tuple(cases))

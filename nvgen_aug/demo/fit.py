@@ -171,7 +171,7 @@ def augmentation() -> Compose:
 
 
 def seconds_of_a_step(task: Task, schedule: Schedule, steps: int = 2) -> float:
-    """Time of an optimizer step on noise, for an estimate; trains nothing that is kept."""
+    """Time of an optimizer step on empty volumes, for an estimate; trains nothing that is kept."""
     learner = _Learner(task, schedule)
     shape = (schedule.batch_size, 1, *task.size)
     image, label = torch.zeros(shape), torch.zeros(shape)

@@ -48,8 +48,8 @@ def write_report(outcome: Outcome) -> Path:
     page.tiles(_tiles(outcome))
     page.section(
         "Real and synthetic side by side",
-        f"Left the real side ({outcome.subjects.kind}s), right what the generator made, at one "
-        "intensity scale; each plain and with its label, the pair that the network is trained on.",
+        f"Left the real side ({outcome.subjects.kind}s), right what the generator made, each over "
+        "its own range of grey; plain and with its label, the pair that the network is trained on.",
         picture(sheet, "Real volumes on the left and synthetic ones on the right, with labels"),
     )
     legend = keys(list(zip(COLOURS, (arm.name for arm in outcome.arms), strict=True)))
@@ -76,7 +76,11 @@ def write_report(outcome: Outcome) -> Path:
         "the count is less than one sample away from what was asked.",
         _share_table(outcome),
     )
-    page.section("Demand and supply of synthetic volumes", str(outcome.forecast), _supply(outcome))
+    page.section(
+        "Demand and supply of synthetic volumes",
+        f"Expected before the runs: {outcome.forecast}. What came of it:",
+        _supply(outcome),
+    )
     page.section("Settings", "", facts(_settings(record)))
     page.section("Versions", "", facts(_versions(record)))
     return page.write(out / PAGE)
@@ -114,7 +118,7 @@ def _tiles(outcome: Outcome) -> list[tuple[str, str]]:
     blended, supply = outcome.arms[1], outcome.supply
     samples = sum(epoch.samples for epoch in blended.epochs)
     return [
-        (f"{float(blended.ratio):.0%}", "synthetic share asked"),
+        (f"{float(100 * blended.ratio):.4g}%", "synthetic share asked"),
         (f"{supply.draws / samples:.1%}", f"delivered: {supply.draws} of {samples} samples"),
         (str(supply.distinct), f"distinct volumes, {supply.reused} draws reused one"),
         (str(supply.generated), f"generated now, {supply.from_cache} were in the cache"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import torch
+
 from ..assembly import serve
 from ..card import VariantCard
 from ..errors import DataError
@@ -37,6 +39,7 @@ def run_demo(settings: Settings, talk: Talk) -> Outcome:
     """
     begin = time.perf_counter()
     check_drawing()
+    _check_device(settings.device)
     _check_out(settings.out)
     folder = None if settings.data is None else DatasetFolder.open(settings.data, settings.channel)
     talk.say(f"starting the resident generator `{settings.variant}` on {settings.device}")
@@ -74,7 +77,14 @@ def run_demo(settings: Settings, talk: Talk) -> Outcome:
             synthetic=tuple(blend.shown(_SHOWN)),
             seconds=time.perf_counter() - begin,
         )
-    write_report(outcome)
+    try:
+        write_report(outcome)
+    except OSError as error:
+        msg = (
+            f"the report cannot be written to --out {settings.out} ({error.strerror}); make room "
+            f"and run the same command again, the volumes are in {settings.cache_folder}"
+        )
+        raise DataError(msg) from error
     return outcome
 
 
@@ -104,6 +114,15 @@ def _subjects(
         f"--variant {STAND_IN_VARIANT}"
     )
     raise DataError(msg)
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        msg = f"--device {device} cannot be used here ({reason}); choose cpu, or cuda with a GPU"
+        raise DataError(msg) from error
 
 
 def _check_out(out: Path) -> None:

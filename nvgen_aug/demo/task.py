@@ -69,7 +69,8 @@ class Task:
         Args:
             card: What the generator knows.
             folder: What the dataset says.
-            labels: `NAME=ID` for names of the vocabulary; none: those that have the same
+            labels: `NAME=ID` for names of the vocabulary, where one name may stand for
+                several ids and several names for one; none: those that have the same
                 name in both. The phantom stands for any anatomy: without names, its
                 labels are dealt out to the dataset's ids in order.
             modality: Contrast of the synthetic volumes.
@@ -93,21 +94,33 @@ class Task:
                 "for other anatomy"
             )
             raise LabelError(msg)
-        ids = sorted({i for _, i in pairs})
-        place = {i: k for k, i in enumerate(ids, start=1)}
+        classes = _classes(pairs)
         return cls(
-            names=tuple(" + ".join(name for name, i in pairs if i == value) for value in ids),
-            synthetic={name: place[i] for name, i in pairs},
-            real=place,
+            names=tuple(" + ".join(names) for names, _ in classes),
+            synthetic={name: k for k, (names, _) in enumerate(classes, start=1) for name in names},
+            real={i: k for k, (_, ids) in enumerate(classes, start=1) for i in ids},
             size=card.default_size,
             spacing=card.default_spacing,
             modality=_modality(card, modality),
         )
 
 
+def _classes(pairs: Sequence[tuple[str, int]]) -> list[tuple[list[str], list[int]]]:
+    """Names and ids of each class, by least id: what shares a name or an id is one class."""
+    classes: list[tuple[list[str], list[int]]] = []
+    for name, i in sorted(pairs, key=lambda pair: pair[1]):
+        same = [found for found in classes if name in found[0] or i in found[1]]
+        names = [known for found in same for known in found[0]]
+        ids = [known for found in same for known in found[1]]
+        place = classes.index(same[0]) if same else len(classes)
+        classes = [found for found in classes if found not in same]
+        classes.insert(place, (list(dict.fromkeys([*names, name])), list(dict.fromkeys([*ids, i]))))
+    return classes
+
+
 def _pair(text: str, card: VariantCard, folder: DatasetFolder) -> tuple[str, int]:
     name, equals, number = (part.strip() for part in text.rpartition("="))
-    if not equals or not name or not number.isdigit():
+    if not equals or not name or not number.isdecimal():
         msg = f"--labels must be NAME=ID, such as `lesion=1`, got {text!r}"
         raise LabelError(msg)
     if name not in card.vocabulary or card.vocabulary[name] == 0:

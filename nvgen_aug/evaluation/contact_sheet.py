@@ -145,7 +145,7 @@ def _check(row: SheetRow) -> None:
     if len(shape) != 3 or 0 in shape:
         msg = f"`{row.title}` must be a volume [X, Y, Z], got shape {row.image.shape}"
         raise DataError(msg)
-    if row.label is not None and row.label.size != row.image.size:
+    if row.label is not None and row.label.shape not in (shape, (1, *shape)):
         msg = (
             f"image and label of `{row.title}` must lie on one grid, "
             f"got {row.image.shape} and {row.label.shape}"

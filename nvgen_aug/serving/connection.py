@@ -199,8 +199,7 @@ class Connection:
 
     def is_quiet(self) -> bool:
         """Whether the server is there and has nothing to say: neither an end nor a late answer."""
-        ready, _, _ = select.select([self._socket], [], [], 0)
-        return not ready
+        return not has_input(self._socket)
 
     def close(self) -> None:
         """Hang up, also for forked children that hold the same socket."""
@@ -253,6 +252,14 @@ class Connection:
         if left <= 0:
             raise TimeoutError
         self._socket.settimeout(left)
+
+
+def has_input(connection: socket.socket) -> bool:
+    """Whether something can be read now: bytes, or the end."""
+    # Not `select`: it refuses descriptors from 1024 on, and torch's loaders use them by thousands.
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def log_tail(address: str, lines: int = 5) -> str:

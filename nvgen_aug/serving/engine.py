@@ -175,8 +175,9 @@ def _own(volume: SyntheticVolume) -> SyntheticVolume:
 
 
 def _end(pid: int, shop: Workshop, thread: Thread, *, timeout: float | None = None) -> None:
-    # A forked child has the object but not the thread; and the thread cannot wait for itself
-    # where it happens to be the one that collects the garbage.
-    if os.getpid() == pid and thread is not current_thread():
-        shop.stop()
+    if os.getpid() != pid:  # a forked child has the object but not the thread
+        return
+    shop.stop()
+    # The thread cannot wait for itself where it happens to be the one that collects the garbage.
+    if thread is not current_thread():
         thread.join(timeout)

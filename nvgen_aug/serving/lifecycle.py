@@ -31,6 +31,7 @@ from ..source import VolumeSource
 from ..spec import VolumeSpec
 from ..volume import SyntheticVolume
 from . import messages as m
+from .client import Client
 from .connection import LOG_NAME
 from .connection import PREFIX
 from .connection import log_tail
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LOCK_NAME = "lock"
+SECONDS_TO_LAST_FIGURES = 2.0
 
 
 @final
@@ -72,6 +74,7 @@ class Resident:
         if sys.platform != "linux":
             msg = f"`serve` needs Linux, this is {sys.platform}; use `open_source` in this process"
             raise SourceError(msg)
+        text = json.dumps(dict(arguments))
         directory, lock = new_directory()
         try:
             process, control = _spawn(directory, lock)
@@ -83,7 +86,7 @@ class Resident:
         self.pid = process.pid
         self.address = f"{PREFIX}{directory / SOCKET_NAME}"
         self._end = weakref.finalize(self, _stop, os.getpid(), process, directory)
-        launch = m.Launch(factory, json.dumps(dict(arguments)), str(directory), os.getpid())
+        launch = m.Launch(factory, text, str(directory), os.getpid())
         try:
             with control:
                 control.settimeout(start_timeout)
@@ -125,11 +128,12 @@ class ServedSource(VolumeSource):
         source: How to reach it.
     """
 
-    __slots__ = ("_resident", "_source")
+    __slots__ = ("_figures", "_resident", "_source")
 
     def __init__(self, resident: Resident, source: VolumeSource) -> None:
         self._resident = resident
         self._source = source
+        self._figures: SourceStats | None = None
 
     @property
     def pid(self) -> int:
@@ -163,11 +167,16 @@ class ServedSource(VolumeSource):
         self._source.prefetch(specs)
 
     def stats(self) -> SourceStats:
-        """What the server has done so far."""
-        return self._source.stats()
+        """What the server has done so far, or had done when it was closed."""
+        return self._figures or self._source.stats()
 
     def close(self) -> None:
         """Hang up, and stop the server if this process started it."""
+        if self._figures is None:
+            # Asked by another client first: a server that hangs must not delay its own end.
+            with suppress(SourceError), Client(self.address, SECONDS_TO_LAST_FIGURES) as client:
+                client.stats()
+                self._figures = self._source.stats()
         self._source.close()
         self._resident.close()
 
@@ -202,9 +211,9 @@ def new_directory() -> tuple[Path, int]:
                 break
             directory.chmod(0o700)
             lock = os.open(directory / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            if _is_locked(lock):
+            if _is_locked(lock) and (directory / LOCK_NAME).exists():
                 return directory, lock
-            os.close(lock)  # another process swept it in between
+            os.close(lock)  # another process sweeps it, or has swept it in between
     msg = (
         f"no writable directory with a short path for the server's socket among "
         f"{', '.join(map(str, _bases()))}; set XDG_RUNTIME_DIR or TMPDIR to one"

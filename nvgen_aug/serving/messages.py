@@ -248,12 +248,14 @@ def parse(body: bytes) -> Message:
     try:
         name, values = json.loads(body)
         kind = _BY_NAME[name]
+        if not isinstance(values, dict):
+            raise TypeError
         if set(values) != {field.name for field in fields(kind)}:
             msg = f"{name} with fields {sorted(values)}"
             raise SourceError(msg)
         hints = _HINTS[kind]
         return kind(**{name: _checked(hints[name], value) for name, value in values.items()})
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         msg = f"not a message: {bytes(body[:60])!r}"
         raise SourceError(msg) from error
 

@@ -33,6 +33,7 @@ from ..errors import SourceError
 from ..spec import VolumeSpec
 from ..volume import SyntheticVolume
 from . import messages as m
+from .connection import has_input
 from .engine import Engine
 from .ring import Ring
 from .ring import flat
@@ -197,8 +198,8 @@ class _Conversation:
             try:
                 return future.result(SECONDS_BETWEEN_LOOKS)
             except TimeoutError:
-                if future.done():  # the generator itself raised a TimeoutError
-                    raise
+                if future.done():  # the answer came just after the wait ended
+                    return future.result()
             self._check_still_there(future)
             if monotonic() > deadline:
                 future.cancel()
@@ -207,8 +208,7 @@ class _Conversation:
 
     def _check_still_there(self, future: Future[SyntheticVolume]) -> None:
         """Take the request back if the client has gone: others wait behind it."""
-        ready, _, _ = select.select([self._connection], [], [], 0)
-        if ready:
+        if has_input(self._connection):
             future.cancel()
             if not self._connection.recv(1, socket.MSG_PEEK):
                 raise EOFError

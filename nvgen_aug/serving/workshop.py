@@ -16,6 +16,7 @@ from typing import final
 from ..card import VariantCard
 from ..crop import Crop
 from ..crop import CropRule
+from ..errors import CacheError
 from ..errors import GenerationError
 from ..errors import NvgenError
 from ..errors import SourceError
@@ -108,6 +109,11 @@ class Workshop:
                 self._count(failures=1)
                 waiter.future.set_exception(error)
                 return waiter.future
+            except OSError as error:
+                # Named here: to the server any other OSError is a client that went away.
+                self._count(failures=1)
+                msg = f"the cache cannot be read: {error}; check its disk, or name another folder"
+                raise CacheError(msg) from error
         if volume is not None:
             self._count(hits=1)
             self._deliver(waiter, volume)
@@ -194,7 +200,8 @@ class Workshop:
             waiters = self._queue.finish(flight)
             if volume is not None:
                 self._recent.put(flight.key, volume, volume.nbytes)
-                if not waiters:
+                # With a cache there is always room, and clients may read there without asking.
+                if not waiters and self._cache is None:
                     self._ahead.add(flight.key)
         if failure is not None and not waiters:
             self._count(failures=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +59,25 @@ def test_a_directory_with_other_things_in_it_is_refused(tmp_path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(CacheError, match=r"is not a cache: .*`thesis.tex`"):
         VolumeCache(tmp_path)
+
+
+def test_a_reader_of_an_empty_directory_is_not_told_to_name_an_empty_one(tmp_path) -> None:
+    with pytest.raises(CacheError, match=r"is not a cache: it has no [a-z.-]+; check its path$"):
+        VolumeCache(tmp_path, read_only=True)
+
+
+def test_a_cache_that_another_process_has_just_begun_is_one(cache, monkeypatch) -> None:
+    read, looks = Path.read_text, []
+
+    def too_early_at_first(path: Path, *rest: Any, **options: Any) -> str:
+        looks.append(path)
+        if len(looks) == 1:
+            raise FileNotFoundError(path)
+        return read(path, *rest, **options)
+
+    monkeypatch.setattr(Path, "read_text", too_early_at_first)
+    assert VolumeCache(cache.path).stats().entries == 0
+    assert len(looks) > 1
 
 
 @pytest.mark.parametrize("text", [json.dumps({"format": 2}), "{}", "[]", "torn", ""])

@@ -19,6 +19,7 @@ import pytest
 
 from nvgen_aug.cache import VolumeCache
 from nvgen_aug.cache import eviction
+from nvgen_aug.cache.entry import Damaged
 from nvgen_aug.cache.entry import Entry
 from nvgen_aug.crop import Crop
 from nvgen_aug.errors import CacheError
@@ -199,6 +200,21 @@ def test_an_entry_that_goes_away_during_a_read_is_a_miss(cache, make, monkeypatc
     monkeypatch.setattr(Entry, "read", read_after_eviction)
     assert whole.any()
     assert reader.get_volume(key) is None
+
+
+def test_too_many_open_files_are_said_and_are_no_damage(cache, make, monkeypatch) -> None:
+    key, made = make()
+    cache.put_volume(key, made.volume)
+
+    def read(*_: object, **__: object) -> None:
+        raise Damaged("cannot be decoded") from OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Entry, "read", read)
+        with pytest.raises(CacheError, match="ulimit -n"):
+            cache.get_volume(key)
+    assert cache.get_volume(key) is not None
+    assert cache.stats().damaged == 0
 
 
 def test_reads_during_evictions_give_whole_volumes_or_misses(cache, make) -> None:

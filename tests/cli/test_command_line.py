@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from nvgen_aug.cli import app
 from nvgen_aug.cli import main
+from nvgen_aug.cli.terminal import progress
+from nvgen_aug.cli.terminal import say
 from nvgen_aug.record import package_version
 
 COMMANDS = ("demo", "generate", "serve", "train", "cache", "doctor")
@@ -113,6 +115,28 @@ def test_train_refuses_what_it_cannot_do(
         main(["train", *arguments, "--work-dir", str(tmp_path / "work")])
     assert text in capsys.readouterr().err
     assert not (tmp_path / "work").exists()
+
+
+def test_a_word_that_demo_does_not_take_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        main(["demo", "phantom"])
+    assert "takes no argument `phantom`; a generator is named with --variant" in (
+        capsys.readouterr().err
+    )
+
+
+def test_brackets_and_colons_of_a_path_are_no_markup(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    with progress() as bar:
+        bar.add_task("reading scans in /data/[old]/x[/y]/:brain:", total=1)
+        bar.refresh()
+    say("scans are in /data/[old]/:brain:")
+    err = capsys.readouterr().err
+    assert "/data/[old]/x[/y]/:brain:" in err
+    assert "scans are in /data/[old]/:brain:" in err
 
 
 def test_serve_prints_its_address_answers_there_and_ends_with_ctrl_c(tmp_path: Path) -> None:

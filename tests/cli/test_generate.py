@@ -123,6 +123,14 @@ def _full_disk(path: Path, target: Path) -> Path:
     raise OSError(28, "No space left on device")
 
 
+def test_a_sheet_that_cannot_be_written_is_the_users_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "contact-sheet.png").mkdir()
+    assert generate(tmp_path, num=1) == 1
+    assert capsys.readouterr().err.startswith(f"error: cannot write to {tmp_path}: ")
+
+
 def test_ctrl_c_says_what_is_safe_and_exits_130(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,3 +72,9 @@ def test_a_variant_without_labels_has_nothing_to_map() -> None:
 def test_a_wrong_map_is_refused_at_once(names: Any, others: str, text: str) -> None:
     with pytest.raises(LabelError, match=text):
         LabelMap(names, others=others)
+
+
+@pytest.mark.parametrize("index", [-100, -1, 256, 1.5, True])
+def test_an_ignore_index_that_a_label_cannot_hold_is_refused(index: Any) -> None:
+    with pytest.raises(LabelError, match=r"ignore_index must be an integer in \[0, 255\], got"):
+        LabelMap({"organ": 1}, others="ignore", ignore_index=index)

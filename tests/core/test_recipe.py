@@ -84,6 +84,10 @@ def test_check_finds_what_a_draw_would_stumble_over(fields: dict[str, Any], text
         ({"pathology": {"lesion": {"count": [1, 2, 3]}}}, "lesion count must be two numbers"),
         ({"pathology": {"lesion": {"diameter": [0, 5]}}}, "lesion diameter must be 0 < least"),
         ({"pathology_share": 1.5}, r"pathology_share must lie in \[0, 1\], got 1.5"),
+        ({"pathology_share": "half"}, r"pathology_share must lie in \[0, 1\], got 'half'"),
+        ({"size": 64}, "size must be a list, got 64"),
+        ({"pathology": ["lesion"]}, r"pathology must map label names to lesions, got \['lesion'\]"),
+        ({"pathology": {"lesion": {"count": 3}}}, "lesion count must be two numbers .*, got 3"),
     ],
 )
 def test_a_wrong_recipe_is_refused_at_once(fields: dict[str, Any], text: str) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import torch.distributed
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -56,6 +57,14 @@ def test_ranks_that_make_no_sense_are_refused() -> None:
         train.sampler(4, num_replicas=2, rank=2)
     with pytest.raises(DataError, match="batch_size"):
         train.sampler(0)
+
+
+def test_ranks_come_from_torch_distributed_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 2)
+    train = blend(epoch_length=9)
+    assert list(train.sampler(2)) == train.plan(0, batch_size=2, num_replicas=3, rank=2)
 
 
 def test_new_volumes_are_announced_ahead_once_and_boundedly() -> None:

@@ -20,6 +20,8 @@ from nvgen_aug.data import SyntheticRealDataset
 from nvgen_aug.data.chance import Chance
 from nvgen_aug.errors import DataError
 from nvgen_aug.errors import RatioError
+from nvgen_aug.errors import ServerUnavailable
+from nvgen_aug.source import SourceStats
 from tests.data.phantoms import EDGE
 from tests.data.phantoms import KEYS
 from tests.data.phantoms import PhantomSource
@@ -242,6 +244,19 @@ def test_the_report_counts_by_plan() -> None:
     assert json.loads(json.dumps(report.to_dict()))["synthetic"] == 90
 
 
+def test_the_report_stands_where_the_source_is_gone() -> None:
+    class Gone(PhantomSource):
+        __slots__ = ()
+
+        def stats(self) -> SourceStats:
+            msg = "nobody answers"
+            raise ServerUnavailable(msg)
+
+    report = blend(epoch_length=4, volumes=synthetic(Gone())).report()
+    assert report.delivered == 0.5
+    assert report.source is None
+
+
 # Errors a person meets.
 
 
@@ -324,6 +339,18 @@ def test_items_that_cannot_be_collated_are_refused_with_a_table() -> None:
     train = blend(volumes=synthetic(PhantomSource(has_labels=False), labels=None))
     with pytest.raises(DataError, match=r"label +(\(missing\)|MetaTensor)"):
         list(train)
+
+
+def test_a_real_case_that_stands_in_is_not_called_by_the_number_of_the_volume() -> None:
+    source = PhantomSource()
+    volumes = synthetic(source, on_failure="real")
+    real = [real_case(c, edge=EDGE + 4) for c in range(5)]
+    train = blend(1, real=real, volumes=volumes, epoch_length=2)
+    key = train.plan(0)[0]
+    source.broken = {volumes.spec(key.index).seed}
+    text = rf"real case in place of synthetic volume {key.index}` and `synthetic volume"
+    with pytest.raises(DataError, match=text):
+        train.__getitems__([0, 1])
 
 
 def test_two_shapes_in_a_batch_are_refused_with_both_items() -> None:

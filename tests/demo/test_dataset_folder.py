@@ -90,6 +90,11 @@ def test_missing_files_are_named_and_counted(decathlon: Path) -> None:
         DatasetFolder.open(decathlon)
 
 
+def test_a_channel_that_nnunet_has_no_files_of_is_named(nnunet: Path) -> None:
+    with pytest.raises(DataError, match=r"box_000_0002\.nii\.gz and 1 more.* another --channel"):
+        DatasetFolder.open(nnunet, channel=2)
+
+
 def test_nnunet_without_labels_says_which_folder_is_missing(nnunet: Path) -> None:
     (nnunet / "labelsTr").rename(nnunet / "labels")
     with pytest.raises(DataError, match="has no folder labelsTr"):

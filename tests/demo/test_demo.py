@@ -138,6 +138,19 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         run_demo(Settings(out=tmp_path / "file" / "out", variant="phantom"), KeptTalk())
 
 
+def test_a_report_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    settings = Settings(out=tmp_path, variant="phantom", ratio=0, quick=True, steps=1, workers=0)
+    with pytest.raises(DataError, match=r"the report cannot be written to --out .* same command"):
+        run_demo(settings, KeptTalk())
+
+
+def test_a_device_that_is_not_there_is_said_before_anything_is_done(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"--device potato cannot be used here .*; choose cpu"):
+        run_demo(Settings(out=tmp_path / "out", variant="phantom", device="potato"), KeptTalk())
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unknown_generator_comes_with_close_ones(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="did you mean `phantom`"):
         run_demo(Settings(out=tmp_path, variant="fantom"), KeptTalk())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
@@ -135,6 +136,12 @@ def test_texts_are_escaped(page: Read) -> None:
 def test_the_page_states_asked_and_delivered_share_by_epoch(page: Read) -> None:
     for cell in ("3.0 of 10", "3 of 10", "3 of 10 = 30.0%", "6 of 20 = 30.0%", "3 / 0", "1 / 2"):
         assert cell in page.text
+
+
+def test_the_page_states_the_asked_share_as_it_was_asked(outcome: Outcome) -> None:
+    arms = (outcome.arms[0], replace(outcome.arms[1], ratio=Fraction(1, 8)))
+    page = Read(write_report(replace(outcome, arms=arms)).read_text(encoding="utf-8"))
+    assert "12.5%synthetic share asked" in page.text
 
 
 def test_the_page_states_volumes_hits_and_times(page: Read) -> None:

@@ -51,6 +51,21 @@ def test_two_names_may_mean_one_id() -> None:
     assert found.synthetic == {"grey matter": 1, "lesion": 1}
 
 
+def test_one_name_may_stand_for_several_ids() -> None:
+    tumour = {"necrosis": 1, "edema": 2, "cortex": 3, "enhancing": 4}
+    found = task(BRAIN, tumour, "lesion=1", "lesion=2", "grey matter=3", "lesion=4")
+    assert found.names == ("lesion", "grey matter")
+    assert found.synthetic == {"lesion": 1, "grey matter": 2}
+    assert found.real == {1: 1, 2: 1, 4: 1, 3: 2}
+
+
+def test_names_and_ids_that_overlap_are_one_class() -> None:
+    found = task(BRAIN, {"a": 1, "b": 2}, "lesion=1", "grey matter=2", "grey matter=1")
+    assert found.names == ("lesion + grey matter",)
+    assert found.synthetic == {"lesion": 1, "grey matter": 1}
+    assert found.real == {1: 1, 2: 1}
+
+
 def test_an_unknown_name_comes_with_close_ones() -> None:
     with pytest.raises(LabelError, match="`brain` has no label `leison`; did you mean `lesion`"):
         task(BRAIN, {"tumour": 1}, "leison=1")

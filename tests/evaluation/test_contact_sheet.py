@@ -131,6 +131,10 @@ def test_a_volume_without_contrast_is_drawn_all_the_same(tmp_path: Path, image: 
             [SheetRow("odd", np.zeros((8, 8, 8)), np.zeros((8, 8, 9), np.uint8))],
             "image and label of `odd` must lie on one grid",
         ),
+        (
+            [SheetRow("turned", np.zeros((8, 6, 4)), np.zeros((4, 6, 8), np.uint8))],
+            "image and label of `turned` must lie on one grid",
+        ),
     ],
 )
 def test_what_is_no_volume_is_refused(tmp_path: Path, rows: list[SheetRow], text: str) -> None:

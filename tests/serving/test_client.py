@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import multiprocessing
 import os
 import pickle
+import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -134,6 +137,20 @@ def test_a_client_leaves_no_descriptor_behind(source: ServedSource) -> None:
         client.close()
     del client
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.skipif(
+    resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= 1100, reason="`ulimit -n` allows no more"
+)
+def test_a_client_works_in_a_process_with_thousands_of_open_files(source: ServedSource) -> None:
+    with Client(source.address) as client:
+        client.fetch(phantom(0))
+        (connection,) = client._pool().idle
+        high = fcntl.fcntl(connection._socket, fcntl.F_DUPFD_CLOEXEC, 1024)
+        connection._socket.close()
+        connection._socket = socket.socket(fileno=high)
+        client.fetch(phantom(1))
+        assert client._pool().idle == [connection]
 
 
 def test_a_client_needs_no_torch_and_no_zarr() -> None:

@@ -25,6 +25,9 @@ from nvgen_aug.errors import SpecError
 from nvgen_aug.errors import WrongProcess
 from nvgen_aug.generators.phantom import PhantomGenerator
 from nvgen_aug.serving.engine import Engine
+from nvgen_aug.spec import VolumeSpec
+from nvgen_aug.volume import Blob
+from nvgen_aug.volume import Generated
 from tests.contracts.source import assert_same
 from tests.contracts.source import made_directly
 from tests.contracts.source import phantom
@@ -262,6 +265,56 @@ def test_an_engine_that_nobody_holds_ends_its_thread() -> None:
     del engine
     gc.collect()
     assert generator.is_closed
+
+
+def test_an_engine_that_its_own_thread_collects_ends_that_thread() -> None:
+    class Collecting(Gated):
+        def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
+            made = super().generate(spec, mask)
+            gc.collect()
+            return made
+
+    before = set(threading.enumerate())
+    generator = Collecting()
+    circle: list[object] = [Engine(generator)]
+    circle.append(circle)
+    (thread,) = set(threading.enumerate()) - before
+    flight = circle[0].submit(phantom(0))  # type: ignore[attr-defined]
+    assert generator.begun.wait(SECONDS)
+    gc.disable()  # nobody else may collect it
+    try:
+        del circle
+        generator.gate.set()
+        flight.result(SECONDS)
+    finally:
+        gc.enable()
+    thread.join(SECONDS)
+    assert not thread.is_alive()
+    assert generator.is_closed
+
+
+def test_a_disk_that_fails_is_named_to_who_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*arguments: object) -> NoReturn:
+        msg = "input/output error"
+        raise OSError(msg)
+
+    with Engine(PhantomGenerator(), VolumeCache(tmp_path)) as engine:
+        monkeypatch.setattr(VolumeCache, "get_volume", read)
+        with pytest.raises(CacheError, match=r"cannot be read: input/output error; check its disk"):
+            engine.fetch(phantom(1))
+
+
+def test_what_is_made_ahead_for_a_cache_is_not_counted_for_ever(tmp_path: Path) -> None:
+    generator = Gated()
+    engine = Engine(generator, VolumeCache(tmp_path))
+    engine.prefetch([phantom(0)])
+    assert generator.begun.wait(SECONDS)
+    generator.gate.set()
+    engine.close()  # after that volume
+    assert engine.stats().generated == 1
+    assert engine._shop._ahead == set()
 
 
 def test_what_is_put_must_be_an_array_of_numbers_with_an_affine() -> None:

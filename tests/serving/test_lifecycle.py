@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,8 +119,26 @@ def test_killing_it_in_the_middle_of_a_volume_is_an_error_not_a_hang(tmp_path: P
 def test_a_closed_server_lets_a_long_volume_go() -> None:
     with serve("phantom", seconds_per_volume=600) as source:
         source.prefetch([phantom(1)])
-        os.kill(source.pid, signal.SIGKILL)
+        while source.stats().waiting:  # until it has begun
+            pass
     assert has_ended(source.pid)
+
+
+def test_the_figures_of_a_server_outlive_it(tmp_path: Path) -> None:
+    for cache in (None, tmp_path):
+        with serve("phantom", cache=cache) as source:
+            for _ in range(2):
+                source.fetch(phantom(1))
+            figures = source.stats()
+        assert source.stats() == figures
+        assert (figures.fetched, figures.generated, figures.hits) == (2, 1, 1)
+
+
+def test_a_server_that_was_killed_has_no_last_figures() -> None:
+    with serve("phantom") as source:
+        os.kill(source.pid, signal.SIGKILL)
+    with pytest.raises(ServerUnavailable):
+        source.stats()
 
 
 def test_sigterm_lets_the_volume_in_work_reach_the_cache(tmp_path: Path) -> None:
@@ -171,6 +190,30 @@ def test_the_places_of_servers_that_were_killed_with_their_owners_are_swept(
     assert {new_directory_in_use, third} == set(places.iterdir())
     os.close(other_lock)
     os.close(third_lock)
+
+
+def test_a_place_that_was_swept_before_it_was_locked_is_not_taken(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[Path] = []
+
+    def sweep_first(lock: int) -> bool:
+        if not swept:  # what another process does between our two steps
+            swept.append(Path(os.readlink(f"/proc/self/fd/{lock}")).parent)
+            shutil.rmtree(swept[0])
+        return is_locked(lock)
+
+    is_locked = lifecycle._is_locked
+    monkeypatch.setattr(lifecycle, "_is_locked", sweep_first)
+    directory, lock = new_directory()
+    os.close(lock)
+    assert list(places.iterdir()) == [directory] != swept
+
+
+def test_options_that_are_no_json_leave_nothing_behind(places: Path) -> None:
+    with pytest.raises(TypeError, match="JSON"):
+        serve("phantom", seconds_per_volume=object())
+    assert list(places.iterdir()) == []
 
 
 def test_a_place_with_a_long_path_is_passed_over(

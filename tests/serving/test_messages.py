@@ -87,6 +87,18 @@ def test_any_json_is_a_message_or_an_error_of_ours(value: object) -> None:
         m.parse(json.dumps(value).encode())
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'["Ping", ["request"]]',
+        b'["Fetch", {"request": 1, "spec": "", "crop": null, "seconds": 1' + b"0" * 400 + b"}]",
+    ],
+)
+def test_fields_that_are_no_object_and_numbers_beyond_a_float_are_refused(body: bytes) -> None:
+    with pytest.raises(SourceError, match="not a message"):
+        m.parse(body)
+
+
 def test_a_length_is_not_believed(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[0].sendall(struct.pack(">4sBI", b"nvga", 1, 2**32 - 1))
     with pytest.raises(SourceError, match="not a frame"):

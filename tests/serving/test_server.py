@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from nvgen_aug.serving.server import check_peer
 from nvgen_aug.serving.server import peer_of
 from nvgen_aug.spec import VolumeSpec
 from nvgen_aug.volume import Blob
+from nvgen_aug.volume import SyntheticVolume
 from tests.contracts.source import assert_same
 from tests.contracts.source import made_directly
 from tests.contracts.source import phantom
@@ -228,6 +230,23 @@ def test_a_timed_out_reply_is_not_mistaken_for_the_next_one() -> None:
         client.timeout = SECONDS
         generator.gate.set()
         assert_same(client.fetch(phantom(2)), made_directly(phantom(2)))
+
+
+def test_an_answer_that_comes_just_after_a_look_is_not_lost(
+    running: tuple[Server, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(Future[SyntheticVolume]):
+        """Done between the end of the first wait and the question whether it is done."""
+
+        def result(self, timeout: float | None = None) -> SyntheticVolume:
+            if not self.done():
+                self.set_result(made_directly(phantom(1)))
+                raise TimeoutError
+            return super().result(timeout)
+
+    monkeypatch.setattr(Engine, "submit", lambda *arguments, **more: Late())
+    with Client(running[1]) as client:
+        assert_same(client.fetch(phantom(1)), made_directly(phantom(1)))
 
 
 def test_an_answer_to_another_request_is_refused_and_its_connection_closed(

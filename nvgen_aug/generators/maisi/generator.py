@@ -23,6 +23,7 @@ from ...volume import Generated
 from ...volume import Latent
 from ...volume import SyntheticVolume
 from ..base import Generator
+from .backends import place
 from .conditioning import mask_bits
 from .conditioning import modality_tensor
 from .conditioning import spacing_tensor
@@ -97,8 +98,7 @@ class MaisiGenerator(Generator):
         }
         for prefix, network in parts.items():
             load_network(network, tensors, prefix, files[0])
-            network.to(self.device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
-            network.requires_grad_(False)
+            place(network, self.device)
         self._card = _card(variant, weights_digest(files))
 
     @classmethod

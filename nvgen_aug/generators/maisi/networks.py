@@ -59,10 +59,10 @@ class Autoencoder(nn.Module):
                 their own.
         """
         norms = self.decoder.norms()
-        if statistics is not None:
-            for norm, given in zip(norms, statistics, strict=True):
-                norm.given = given
         try:
+            if statistics is not None:
+                for norm, given in zip(norms, statistics, strict=True):
+                    norm.given = given
             image: torch.Tensor = self.decoder(self.post_quant_conv(latent))
         finally:
             for norm in norms:
@@ -88,9 +88,32 @@ def build_autoencoder(shape: AutoencoderShape) -> Autoencoder:
     return Autoencoder(shape.widths, shape.groups, latent=shape.latent)
 
 
+@final
+class FlowUNet(DiffusionModelUNetMaisi):
+    """The family's UNet, which can also be trained together with its ControlNet.
+
+    The original adds the ControlNet's residuals in place, to tensors that its own backward pass
+    still needs. The last of these tensors is also what the middle block reads, so there the sum has
+    to arrive too.
+    """
+
+    def _apply_down_blocks(
+        self,
+        h: torch.Tensor,
+        emb: torch.Tensor,
+        context: torch.Tensor | None,
+        down_block_additional_residuals: Sequence[torch.Tensor] | None,
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        h, samples = super()._apply_down_blocks(h, emb, context, None)  # type: ignore[no-untyped-call]
+        if down_block_additional_residuals is None:
+            return h, samples
+        sums = [a + b for a, b in zip(samples, down_block_additional_residuals, strict=True)]
+        return sums[-1], sums
+
+
 def build_flow(shape: FlowShape, latent: int) -> nn.Module:
     """The flow's UNet with random weights."""
-    network: nn.Module = DiffusionModelUNetMaisi(
+    network: nn.Module = FlowUNet(
         spatial_dims=3,
         in_channels=latent,
         out_channels=latent,

@@ -15,8 +15,11 @@ from typing import final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch.nn import functional
+
+from ....errors import WeightsError
 
 BACKGROUND, CSF, GREY_MATTER, WHITE_MATTER, LESION = range(5)
 
@@ -62,10 +65,21 @@ class Template:
 
     @classmethod
     def load(cls, path: Path) -> Template:
-        """The template stored in a safetensors file as uint8 maps `tissue` and `spacing`."""
-        stored = load_file(path)
-        maps = stored["tissue"].astype(np.float32) / 255.0
-        return cls(maps=maps, spacing=float(stored["spacing"][0]))
+        """The template stored in a safetensors file as uint8 maps `tissue` and `spacing`.
+
+        Raises:
+            WeightsError: The file is truncated, or holds something else.
+        """
+        try:
+            stored = load_file(path)
+            maps = stored["tissue"].astype(np.float32) / 255.0
+            return cls(maps=maps, spacing=float(stored["spacing"][0]))
+        except (SafetensorError, OSError, KeyError) as error:
+            msg = (
+                f"the template at {path} cannot be read, it is truncated or damaged "
+                f"({error}); fetch or install it again"
+            )
+            raise WeightsError(msg) from error
 
 
 @final
@@ -150,9 +164,32 @@ def _warp(template: Template, grid: Grid, rng: np.random.Generator) -> NDArray[n
     matrix, shift = _draw_affine(rng)
     points = torch.einsum("ij,jxyz->ixyz", matrix, points) + shift[:, None, None, None]
     half_template = 0.5 * template.spacing * torch.tensor(template.maps.shape[1:])
-    sampled = _sample(torch.from_numpy(template.maps), points, half_template)
-    warped: NDArray[np.float32] = sampled.numpy()
-    return warped
+    maps = torch.from_numpy(template.maps)
+    warped = _sample(maps, points, half_template)
+    off_centre = _way_to_middle(warped, grid)
+    if off_centre is not None:
+        # The warp carried the brain to the border: move it back whole, rather than cut it off.
+        points = points + (matrix @ off_centre)[:, None, None, None]
+        warped = _sample(maps, points, half_template)
+    result: NDArray[np.float32] = warped.numpy()
+    return result
+
+
+def _way_to_middle(warped: torch.Tensor, grid: Grid) -> torch.Tensor | None:
+    """From the grid's middle to that of a brain that touches the border, in mm, else `None`."""
+    brain = warped[:3].sum(dim=0) > 0.5
+    way = torch.zeros(3)
+    touches = False
+    for axis, (n, mm) in enumerate(zip(grid.size, grid.spacing, strict=True)):
+        others = [a for a in range(3) if a != axis]
+        inside = brain.amax(dim=others).nonzero()
+        if inside.numel() == 0:
+            return None
+        low, high = int(inside[0]), n - 1 - int(inside[-1])
+        if min(low, high) == 0:
+            touches = True
+            way[axis] = 0.5 * (low - high) * mm
+    return way if touches else None
 
 
 def _draw_affine(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -243,4 +280,7 @@ def _draw_lesion(
     inside = np.clip((white[box] - 0.2) / 0.4, 0.0, 1.0)
     result = np.zeros_like(white)
     result[box] = (occupancy * inside).astype(np.float32)
+    if result.max() <= 0.5:
+        # Smaller than a voxel and between voxels: at least one, so that what is asked is there.
+        result[tuple(candidates[int(np.argmax(depth))])] = 1.0
     return result, (float(centre[0]), float(centre[1]), float(centre[2]))

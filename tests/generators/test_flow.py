@@ -1,0 +1,157 @@
+"""The rectified-flow schedule, its noise and its solver."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.networks.schedulers.rectified_flow import RFlowScheduler
+
+from nvgen_aug.generators.maisi.flow import Schedule
+from nvgen_aug.generators.maisi.flow import draw_noise
+from nvgen_aug.generators.maisi.flow import noised
+from nvgen_aug.generators.maisi.flow import schedule
+from nvgen_aug.generators.maisi.flow import solve
+from nvgen_aug.generators.maisi.flow import warp
+from nvgen_aug.generators.maisi.flow import warp_ratio
+
+# Of NV-Generate at 512 x 512 x 512, 30 steps.
+AT_128_CUBED = [
+    *(1000, 991.5, 982.5, 973, 963, 952.5, 941, 929.5, 916.5, 903, 889, 873.5, 857, 839.5, 820.5),
+    *(800, 778, 753.5, 727.5, 698.5, 666.5, 631.5, 592.5, 549, 500, 444.5, 381, 307.75, 222.25),
+    121.1875,
+]
+# Latent, ratio, the two times after 1000, the last time, the sum of the steps.
+OTHERS = [
+    ((64, 64, 32), 1.5874, 978.5, 957, 51.906, 1.00984),
+    ((64, 64, 64), 2.0, 983, 965.5, 64.5, 1.00962),
+    ((128, 128, 32), 2.5198, 986.5, 972.5, 79.938, 1.00869),
+    ((128, 128, 64), 3.1748, 989.5, 978, 98.688, 1.00881),
+    ((128, 128, 192), 4.5789, 992.5, 984.5, 136.375, 1.00737),
+]
+
+
+def test_reference_times_at_128_cubed_are_those_of_the_family() -> None:
+    plan = schedule(30, 128**3, "reference")
+    assert list(plan.times) == AT_128_CUBED
+    assert sum(plan.steps) == pytest.approx(1.00869, abs=5e-6)
+
+
+@pytest.mark.parametrize(("latent", "ratio", "second", "third", "last", "total"), OTHERS)
+def test_reference_times_at_other_sizes_are_those_of_the_family(
+    latent: tuple[int, ...], ratio: float, second: float, third: float, last: float, total: float
+) -> None:
+    voxels = int(np.prod(latent))
+    plan = schedule(30, voxels, "reference")
+    assert warp_ratio(voxels) == pytest.approx(ratio, abs=5e-5)
+    assert plan.times[:3] == (1000.0, second, third)
+    assert plan.times[-1] == pytest.approx(last, abs=1e-3)
+    assert sum(plan.steps) == pytest.approx(total, abs=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 30])
+@pytest.mark.parametrize("voxels", [16**3, 64 * 64 * 32])
+def test_reference_numerics_step_as_monais_scheduler_does(steps: int, voxels: int) -> None:
+    scheduler = RFlowScheduler(
+        num_train_timesteps=1000,
+        use_discrete_timesteps=False,
+        use_timestep_transform=True,
+        sample_method="uniform",
+        scale=1.4,
+    )
+    scheduler.set_timesteps(steps, input_img_size_numel=voxels)
+    x = torch.zeros(1)
+    positions = []
+    following = torch.cat([scheduler.timesteps[1:], torch.zeros(1, dtype=torch.float16)])
+    for time, next_time in zip(scheduler.timesteps, following, strict=True):
+        x, _ = scheduler.step(torch.ones(1), time, x, next_time)
+        positions.append(float(x))
+    plan = schedule(steps, voxels, "reference")
+    assert list(plan.times) == scheduler.timesteps.tolist()
+    np.testing.assert_allclose(np.cumsum(plan.steps), positions, rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 30])
+@pytest.mark.parametrize("voxels", [16**3, 32**3, 128**3])
+def test_exact_steps_go_all_the_way_and_no_further(steps: int, voxels: int) -> None:
+    plan = schedule(steps, voxels)
+    assert sum(plan.steps) == pytest.approx(1.0, abs=1e-12)
+    assert all(step > 0 for step in plan.steps)
+    assert len(plan.times) == len(plan.steps) == steps
+
+
+def test_exact_times_are_those_of_the_family_before_it_rounds() -> None:
+    exact = schedule(30, 128**3).times
+    np.testing.assert_array_equal(np.float16(exact), np.float16(AT_128_CUBED))
+
+
+def test_a_latent_of_32_cubed_is_not_warped() -> None:
+    assert warp_ratio(32**3) == pytest.approx(1.0)
+    assert schedule(4, 32**3).times == pytest.approx((1000, 750, 500, 250))
+
+
+def test_training_times_are_warped_as_the_schedule_is() -> None:
+    even = torch.tensor([1.0, 0.75, 0.5, 0.25])
+    times = torch.tensor(schedule(4, 64**3).times)
+    torch.testing.assert_close(1000 * warp(even, 64**3), times)
+
+
+def test_noise_depends_on_the_seed_alone() -> None:
+    first = draw_noise((1, 4, 8, 8, 8), seed=11)
+    torch.manual_seed(999)
+    torch.testing.assert_close(draw_noise((1, 4, 8, 8, 8), seed=11), first, rtol=0, atol=0)
+    assert not torch.equal(draw_noise((1, 4, 8, 8, 8), seed=12), first)
+
+
+def test_noise_is_standard_normal_in_single_precision() -> None:
+    noise = draw_noise((1, 4, 16, 16, 16), seed=3)
+    assert noise.dtype == torch.float32
+    assert float(noise.mean()) == pytest.approx(0.0, abs=0.03)
+    assert float(noise.std()) == pytest.approx(1.0, abs=0.03)
+
+
+def test_noise_does_not_touch_the_global_generator() -> None:
+    before = torch.get_rng_state()
+    draw_noise((1, 4, 8, 8, 8), seed=11)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 30])
+def test_the_velocity_from_noise_to_data_leads_to_the_data(steps: int) -> None:
+    noise, data = draw_noise((2, 4, 3, 3, 3), seed=1), draw_noise((2, 4, 3, 3, 3), seed=2)
+    found = solve(lambda x, time: data - noise, noise, schedule(steps, 27))
+    torch.testing.assert_close(found, data, rtol=1e-5, atol=1e-5)
+
+
+def test_reference_steps_lead_as_much_too_far_as_they_add_up_to() -> None:
+    noise, data = draw_noise((1, 1, 3, 3, 3), seed=1), draw_noise((1, 1, 3, 3, 3), seed=2)
+    found = solve(lambda x, time: data - noise, noise, schedule(30, 128**3, "reference"))
+    torch.testing.assert_close(found, noise + 1.00869 * (data - noise), rtol=1e-4, atol=1e-4)
+
+
+def test_the_solver_evaluates_at_the_times_of_the_plan_from_noise_to_data() -> None:
+    seen: list[torch.Tensor] = []
+
+    def velocity(x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        seen.append(time)
+        return time[:, None] * torch.ones_like(x)
+
+    found = solve(velocity, torch.zeros(2, 1), Schedule(times=(800.0, 300.0), steps=(0.5, 0.25)))
+    assert [t.tolist() for t in seen] == [[800.0, 800.0], [300.0, 300.0]]
+    assert all(t.dtype == torch.float32 for t in seen)
+    assert found.tolist() == [[475.0], [475.0]]
+
+
+def test_the_solver_leaves_the_noise_as_it_was() -> None:
+    noise = draw_noise((1, 1, 2, 2, 2), seed=1)
+    before = noise.clone()
+    solve(lambda x, time: torch.ones_like(x), noise, schedule(3, 8))
+    assert torch.equal(noise, before)
+
+
+def test_the_way_runs_straight_from_data_at_0_to_noise_at_1() -> None:
+    data, noise = draw_noise((3, 1, 2, 2, 2), seed=1), draw_noise((3, 1, 2, 2, 2), seed=2)
+    points = noised(data, noise, torch.tensor([0.0, 0.25, 1.0]))
+    torch.testing.assert_close(points[0], data[0])
+    torch.testing.assert_close(points[1], 0.75 * data[1] + 0.25 * noise[1])
+    torch.testing.assert_close(points[2], noise[2])

@@ -1,0 +1,65 @@
+"""All stages of the training, from nothing to files that the generator loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from nvgen_aug.generators.maisi.generator import MaisiGenerator
+from nvgen_aug.generators.maisi.masks.warped_template import Template
+from nvgen_aug.generators.maisi.weights import TEMPLATE_FILE
+from nvgen_aug.generators.maisi.weights import WEIGHTS_FILE
+from nvgen_aug.record import RunRecord
+from nvgen_aug.spec import VolumeSpec
+from nvgen_aug.training import STAGES
+from nvgen_aug.training import train_tiny_brain
+from nvgen_aug.training.stand_ins import icbm152
+from nvgen_aug.training.tiny_brain import write_template
+
+STEPPED = ("autoencoder", "flow", "controlnet")
+
+
+def test_an_unknown_stage_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    wanted = "stages must be among autoencoder, latents, flow, controlnet, got decoder"
+    with pytest.raises(ValueError, match=wanted):
+        train_tiny_brain(tmp_path / "work", stages=("decoder", "flow"))
+    assert not (tmp_path / "work").exists()
+
+
+def test_the_stored_template_has_the_tissues_and_not_the_image(tmp_path: Path) -> None:
+    path = tmp_path / TEMPLATE_FILE
+    write_template(path)
+    stored, original = Template.load(path), icbm152()
+    assert stored.maps.shape == (3, *original.maps.shape[1:])
+    assert stored.spacing == original.spacing
+    np.testing.assert_allclose(stored.maps, original.maps[:3].clip(0, 1), atol=0.6 / 255)
+    assert load_file(path)["tissue"].dtype == np.uint8
+
+
+@pytest.mark.slow
+def test_a_few_steps_of_every_stage_end_in_files_that_the_generator_loads(tmp_path: Path) -> None:
+    def train(minutes: float) -> RunRecord:
+        return train_tiny_brain(
+            tmp_path, minutes=dict.fromkeys(STEPPED, minutes), pool_size=4, seed=3
+        )
+
+    record = train(1e-6)
+    export = tmp_path / "export"
+    assert sorted(p.name for p in export.iterdir()) == sorted(
+        [WEIGHTS_FILE, TEMPLATE_FILE, "record.json"]
+    )
+    assert [record.numbers[stage]["steps"] for stage in STEPPED] == [1, 1, 1]
+    assert RunRecord.read(export / "record.json").numbers == record.numbers
+    assert set(STEPPED) < set(STAGES)
+
+    generator = MaisiGenerator.load("tiny-brain", weights=export)
+    assert generator.card.weights_digest == record.numbers["weights_digest"]
+    volume = generator.generate(VolumeSpec("tiny-brain", seed=1, steps=1)).volume
+    assert volume.shape == generator.card.default_size
+
+    again = train(1e-6)  # every budget is spent: the same weights once more
+    assert again.numbers["weights_digest"] == record.numbers["weights_digest"]
+    assert [again.numbers[stage]["steps"] for stage in STEPPED] == [1, 1, 1]
