@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
+from operator import index as as_index
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import final
@@ -146,7 +147,7 @@ class CropRule:
 
 def _triple(name: str, value: Any, low: int) -> tuple[int, int, int]:
     try:
-        x, y, z = (int(v) for v in value)
+        x, y, z = (as_index(v) for v in value)
     except (TypeError, ValueError) as error:
         msg = f"{name} must be three integers (x, y, z), got {value!r}"
         raise SpecError(msg) from error

@@ -39,7 +39,7 @@ def share(value: Fraction | Decimal | float | str) -> Fraction:
         raise RatioError(msg)
     fraction = Fraction(value) if isinstance(value, (Rational, Decimal)) else Fraction(str(value))
     if not 0 <= fraction <= 1:
-        hint = f" (did you mean {float(fraction / 100)}?)" if 1 < fraction <= 100 else ""
+        hint = f" (did you mean {float(fraction / 100)}?)" if 2 <= fraction <= 100 else ""
         msg = f"ratio must lie in [0, 1], got {value}{hint}"
         raise RatioError(msg)
     return fraction

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import fields
 from typing import Any
@@ -61,21 +62,29 @@ class VolumeSpec:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
+        for name in ("variant", "modality", "solver", "mask"):
+            text = getattr(self, name)
+            if not isinstance(text, str) and (text is not None or name == "variant"):
+                msg = f"{name} must be a text, got {text!r}"
+                raise SpecError(msg)
         # 1 == 1.0, but they do not read alike as JSON: equal specs need equal keys.
         put("seed", _integer("seed", self.seed, 0, MAX_SEED))
         if self.size is not None:
             put("size", tuple(_integer("size", v, 1, 4096) for v in _three("size", self.size)))
         if self.spacing is not None:
             put("spacing", tuple(_length("spacing", v) for v in _three("spacing", self.spacing)))
-        put("anatomy", tuple(str(name) for name in self.anatomy))
-        put("pathology", tuple(_lesion(lesion) for lesion in self.pathology))
+        put("anatomy", tuple(str(name) for name in _listed("anatomy", self.anatomy)))
+        put("pathology", tuple(_lesion(v) for v in _listed("pathology", self.pathology)))
         if self.mask is not None and not DIGEST.fullmatch(self.mask):
             msg = f"mask must be a digest of 64 hex digits from `source.put`, got {self.mask!r}"
             raise SpecError(msg)
         if self.steps is not None:
             put("steps", _integer("steps", self.steps, 1, 10_000))
         if self.guidance is not None:
-            scale = float(self.guidance)
+            try:
+                scale = float(self.guidance)
+            except (TypeError, ValueError):
+                scale = math.nan
             if not math.isfinite(scale) or scale < 0:
                 msg = f"guidance must be a finite number ≥ 0, got {self.guidance!r}"
                 raise SpecError(msg)
@@ -124,6 +133,14 @@ def _integer(name: str, value: Any, low: int, high: int) -> int:
         msg = f"{name} must lie in [{low}, {high}], got {number}"
         raise SpecError(msg)
     return number
+
+
+def _listed(name: str, value: Any) -> Iterable[Any]:
+    # A text is iterable too, and would be taken apart letter by letter.
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        msg = f"{name} must be a list, got {value!r}"
+        raise SpecError(msg)
+    return value
 
 
 def _length(name: str, value: Any) -> float:

@@ -37,7 +37,8 @@ def train(
     stages: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="STAGE", help="Only this one of autoencoder, latents, flow and controlnet."
+            metavar="STAGE",
+            help="Only this one of autoencoder, latents, flow, mask_encoder and controlnet.",
         ),
     ] = None,
     minutes: Annotated[
@@ -83,11 +84,14 @@ def train(
                 resume=not fresh,
                 report=report,
             )
-        except ImportError as error:
+        except (ImportError, ValueError) as error:
             raise DataError(str(error)) from error
         except OSError as error:
             msg = f"cannot write to {work_dir}: {error.strerror}; choose another --work-dir"
             raise DataError(msg) from error
+    if stages and STAGES[-1] not in stages:
+        hint(f"the weights are written after the last stage, {STAGES[-1]}")
+        return
     hint("measure what came out before you ship it; the model card says how")
     answer([str(path) for path in sorted((work_dir / "export").iterdir())])
 

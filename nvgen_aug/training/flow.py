@@ -10,6 +10,7 @@ from typing import final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -38,6 +39,8 @@ class Batch:
     """One training batch of the flow.
 
     Attributes:
+        indices: `[B]` numbers in the pool.
+        mirrored: `[B]`, 1 where a sample is mirrored along x.
         label: `[B, X, Y, Z]` uint8.
         point: `[B, C, x, y, z]` at `time` on the way from noise to data.
         velocity: `[B, C, x, y, z]`, data minus noise.
@@ -47,6 +50,8 @@ class Batch:
         weight: `[B, 1, x, y, z]`, larger where there is lesion.
     """
 
+    indices: NDArray[np.int64]
+    mirrored: NDArray[np.int64]
     label: torch.Tensor
     point: torch.Tensor
     velocity: torch.Tensor
@@ -54,6 +59,12 @@ class Batch:
     modality: torch.Tensor
     spacing: torch.Tensor
     weight: torch.Tensor
+
+    @property
+    def data(self) -> torch.Tensor:
+        """Where the way ends, `[B, C, x, y, z]`."""
+        share = self.time / TRAIN_TIMESTEPS
+        return self.point + share[:, None, None, None, None] * self.velocity
 
     def loss(self, estimate: torch.Tensor) -> torch.Tensor:
         """Weighted mean squared error of a velocity."""
@@ -67,10 +78,23 @@ def draw_batch(
     variant: Variant,
     rng: np.random.Generator,
     device: str,
+    *,
+    size: int = BATCH,
+    early: bool = False,
 ) -> Batch:
-    """Latents, noise and times for one step."""
-    indices = rng.integers(len(pool), size=BATCH)
-    mirrored = rng.integers(2, size=BATCH)
+    """Latents, noise and times for one step.
+
+    Args:
+        pool: Where labels and modalities come from.
+        latents: Of the same pool.
+        variant: What is trained.
+        rng: All chance there is.
+        device: Where the batch goes.
+        size: Samples in it.
+        early: Whether every other time is drawn from the noisy end, with density 2t.
+    """
+    indices = rng.integers(len(pool), size=size)
+    mirrored = rng.integers(2, size=size)
     means = latents.means[indices, mirrored].astype(np.float32) * latents.scale_factor
     labels = [
         pool.labels[i][::-1] if m else pool.labels[i]
@@ -79,20 +103,24 @@ def draw_batch(
     label = torch.from_numpy(np.stack(labels))
     data = torch.from_numpy(means)
     noise = torch.from_numpy(rng.standard_normal(means.shape, dtype=np.float32))
-    even = torch.from_numpy((np.arange(BATCH) + rng.random(BATCH)).astype(np.float32) / BATCH)
+    even = torch.from_numpy((np.arange(size) + rng.random(size)).astype(np.float32) / size)
     time = warp(even, int(np.prod(means.shape[2:])))
+    if early:
+        time[::2] = even[::2].sqrt()
     ids = np.asarray([variant.modalities[MODALITIES[m]] for m in pool.modalities[indices]])
-    ids[rng.random(BATCH) < _HIDDEN_MODALITY] = UNKNOWN_MODALITY
+    ids[rng.random(size) < _HIDDEN_MODALITY] = UNKNOWN_MODALITY
     lesion = (label == variant.labels["lesion"]).float()[:, None]
     near = functional.max_pool3d(lesion, variant.compression)
     layout = torch.channels_last_3d
     return Batch(
+        indices=indices,
+        mirrored=mirrored,
         label=label.to(device),
         point=noised(data, noise, time).to(device).contiguous(memory_format=layout),
         velocity=(data - noise).to(device),
         time=time.to(device) * TRAIN_TIMESTEPS,
         modality=torch.from_numpy(ids).to(device),
-        spacing=spacing_tensor(variant.spacing, BATCH).to(device),
+        spacing=spacing_tensor(variant.spacing, size).to(device),
         weight=(1.0 + (LESION_WEIGHT - 1.0) * near).to(device),
     )
 

@@ -37,12 +37,24 @@ def encode_pool(
     pool: Pool,
     work_dir: Path,
     *,
+    trained: int,
     device: str,
     resume: bool,
     report: Callable[[Progress], None],
 ) -> Latents:
-    """Encode a whole pool, or read what an earlier run encoded."""
-    path = work_dir / "latents.npy"
+    """Encode a whole pool, or read what an earlier run encoded.
+
+    Args:
+        network: The autoencoder.
+        pool: What to encode.
+        work_dir: Where the latents are kept.
+        trained: Steps of the autoencoder's training: latents of one that had more or fewer are
+            not taken for its own.
+        device: Where to encode.
+        resume: Whether to read what is there.
+        report: Called now and then with a `Progress`.
+    """
+    path = work_dir / f"latents-{trained}.npy"
     if resume and path.exists():
         means = np.load(path)
         if len(means) == len(pool):

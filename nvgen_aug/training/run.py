@@ -21,9 +21,8 @@ from typing import final
 import torch
 from torch import nn
 
-_SECONDS_BETWEEN_CHECKPOINTS: Final = 120.0
+_SECONDS_BETWEEN_CHECKPOINTS: Final = 300.0
 _WARM_UP_STEPS: Final = 40
-_RATE_TIMES_INPUTS: Final = 0.3
 
 
 @final
@@ -52,6 +51,7 @@ class Run:
         work_dir: Where checkpoints live.
         minutes: Time budget over all resumptions.
         learning_rate: At the top of the schedule.
+        rate_times_inputs: Bound on the rate of a tensor times the inputs that one output sums.
         ema: Decay of the moving average once it has warmed up.
         resume: Whether to go on from a checkpoint.
         report: Called now and then with a `Progress`.
@@ -65,6 +65,7 @@ class Run:
         *,
         minutes: float,
         learning_rate: float,
+        rate_times_inputs: float = 0.3,
         ema: float = 0.998,
         resume: bool = True,
         report: Callable[[Progress], None] = lambda progress: None,
@@ -80,7 +81,7 @@ class Run:
         self.seconds = 0.0
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": [p], "top": _top_rate(p, learning_rate)}
+                {"params": [p], "top": _top_rate(p, learning_rate, rate_times_inputs)}
                 for p in network.parameters()
                 if p.requires_grad
             ],
@@ -170,11 +171,11 @@ class Run:
         return warm_up * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.fraction)))
 
 
-def _top_rate(parameter: nn.Parameter, learning_rate: float) -> float:
+def _top_rate(parameter: nn.Parameter, learning_rate: float, rate_times_inputs: float) -> float:
     """The learning rate of one tensor at the top of the schedule.
 
     AdamW moves every weight alike, and neighbouring voxels are alike: what an output changes by in
     one step grows with the number of inputs that are summed. Hence a bound on rate x inputs.
     """
     inputs = parameter[0].numel() if parameter.ndim > 1 else 1
-    return min(learning_rate, _RATE_TIMES_INPUTS / inputs)
+    return min(learning_rate, rate_times_inputs / inputs)

@@ -26,15 +26,17 @@ from .autoencoder import train_autoencoder
 from .controlnet import train_control
 from .flow import train_flow
 from .latents import encode_pool
+from .mask_encoder import train_mask_encoder
 from .pool import open_pool
 from .run import Progress
 from .run import Run
 from .stand_ins import icbm152
 
-STAGES: Final = ("autoencoder", "latents", "flow", "controlnet")
+STAGES: Final = ("autoencoder", "latents", "flow", "mask_encoder", "controlnet")
 DEFAULT_MINUTES: Final[Mapping[str, float]] = {
     "autoencoder": 90.0,
-    "flow": 15.0,
+    "flow": 20.0,
+    "mask_encoder": 5.0,
     "controlnet": 60.0,
 }
 POOL_SIZE: Final = 1200
@@ -56,7 +58,7 @@ def train_tiny_brain(
 
     A stage that is not asked for, or whose time is spent, contributes its checkpoint. Stop it at
     any time (Ctrl-C saves first) and call it again with the same folder to go on; give a stage more
-    minutes to train it longer.
+    minutes to train it longer. The files are written once the last stage has run.
 
     Args:
         work_dir: Checkpoints and stand-ins live here, the finished files in `work_dir/export`.
@@ -64,7 +66,7 @@ def train_tiny_brain(
         minutes: Time budget of a stage over all calls; the rest has defaults.
         device: Where to train.
         seed: Of weights, batches and noise.
-        resume: Go on from checkpoints; `False` starts afresh.
+        resume: Go on from checkpoints; `False` starts the stages that are asked for afresh.
         pool_size: Number of stand-ins.
         report: Called every ten seconds or so.
 
@@ -72,13 +74,15 @@ def train_tiny_brain(
         What was run and the numbers of every stage.
 
     Raises:
-        ValueError: There is no such stage.
+        ValueError: There is no such stage, or one builds on a stage that has not been trained.
         ImportError: The template is not installed.
     """
     unknown = sorted(set(stages) - set(STAGES))
     if unknown:
         msg = f"stages must be among {', '.join(STAGES)}, got {', '.join(unknown)}"
         raise ValueError(msg)
+    last = max((STAGES.index(stage) for stage in stages), default=len(STAGES) - 1)
+    _check_trained(work_dir, STAGES[:last], stages)
     budget = {**DEFAULT_MINUTES, **(minutes or {})}
     work_dir.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
@@ -102,21 +106,35 @@ def train_tiny_brain(
     run = train_autoencoder(autoencoder, pool, work_dir, **settings_of("autoencoder"))
     run.averaged()
     _note(numbers, run)
-    latents = encode_pool(
-        autoencoder,
-        pool,
-        work_dir,
-        device=device,
-        resume=resume and "latents" not in stages,
-        report=report,
-    )
-    run = train_flow(flow, pool, latents, variant, work_dir, **settings_of("flow"))
-    run.averaged()
-    _note(numbers, run)
+    if last >= STAGES.index("latents"):
+        latents = encode_pool(
+            autoencoder,
+            pool,
+            work_dir,
+            trained=run.step,
+            device=device,
+            resume=resume or "latents" not in stages,
+            report=report,
+        )
+        numbers["scale_factor"] = latents.scale_factor
+    if last >= STAGES.index("flow"):
+        run = train_flow(flow, pool, latents, variant, work_dir, **settings_of("flow"))
+        run.averaged()
+        _note(numbers, run)
+    if last >= STAGES.index("mask_encoder"):
+        eye = control.controlnet_cond_embedding
+        assert isinstance(eye, torch.nn.Module)
+        run = train_mask_encoder(
+            eye, pool, latents, variant, work_dir, **settings_of("mask_encoder")
+        )
+        run.averaged()
+        _note(numbers, run)
+    settings = {"seed": seed, "device": device, "stand_ins": pool_size, "minutes": budget}
+    if last < STAGES.index("controlnet"):
+        return RunRecord(name="train tiny-brain", settings=settings, numbers=numbers)
     run = train_control(
         flow, control, pool, latents, variant, work_dir, **settings_of("controlnet")
     )
-    run.averaged()
     _note(numbers, run)
 
     export = work_dir / "export"
@@ -128,13 +146,19 @@ def train_tiny_brain(
     }
     save_weights(export / WEIGHTS_FILE, networks, latents.scale_factor)
     write_template(export / TEMPLATE_FILE)
-    numbers["scale_factor"] = latents.scale_factor
     numbers["weights_digest"] = weights_digest([export / WEIGHTS_FILE, export / TEMPLATE_FILE])
     numbers["parameters"] = {k: sum(v.numel() for v in s.values()) for k, s in networks.items()}
-    settings = {"seed": seed, "device": device, "stand_ins": pool_size, "minutes": budget}
     record = RunRecord(name="train tiny-brain", settings=settings, numbers=numbers)
     record.write(export / RECORD_FILE)
     return record
+
+
+def _check_trained(work_dir: Path, before: Sequence[str], stages: Sequence[str]) -> None:
+    for stage in before:
+        path = work_dir / f"{stage}.checkpoint"
+        if stage not in (*stages, "latents") and not path.exists():
+            msg = f"stage {stage} has not been trained in {work_dir}; ask for it too"
+            raise ValueError(msg)
 
 
 def write_template(path: Path) -> None:

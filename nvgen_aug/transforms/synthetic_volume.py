@@ -224,7 +224,9 @@ def _probability(prob: float) -> float:
     # MONAI clamps silently.
     if isinstance(prob, bool) or not isinstance(prob, (int, float)) or not 0 <= prob <= 1:
         hint = (
-            f" (did you mean {prob / 100}?)" if isinstance(prob, (int, float)) and prob > 1 else ""
+            f" (did you mean {prob / 100}?)"
+            if isinstance(prob, (int, float)) and 2 <= prob <= 100
+            else ""
         )
         msg = f"prob must be a number in [0, 1], got {prob!r}{hint}"
         raise RatioError(msg)

@@ -85,6 +85,12 @@ def test_lists_numpy_numbers_and_integral_lengths_mean_the_same_spec() -> None:
         ({"steps": 0}, r"steps must lie in \[1, 10000\], got 0"),
         ({"guidance": -1}, "guidance must be a finite number ≥ 0, got -1"),
         ({"guidance": math.inf}, "guidance must be a finite number ≥ 0, got inf"),
+        ({"guidance": "high"}, "guidance must be a finite number ≥ 0, got 'high'"),
+        ({"modality": 5}, "modality must be a text, got 5"),
+        ({"solver": 5}, "solver must be a text, got 5"),
+        ({"mask": 5}, "mask must be a text, got 5"),
+        ({"anatomy": "liver"}, "anatomy must be a list, got 'liver'"),
+        ({"pathology": 5}, "pathology must be a list, got 5"),
         ({"numerics": "fast"}, "numerics must be one of .*, got 'fast'"),
     ],
 )

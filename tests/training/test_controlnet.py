@@ -33,6 +33,15 @@ def test_it_begins_with_every_tensor_that_the_flow_has_in_its_shape() -> None:
     assert all(torch.equal(after[k], before[k]) for k in own)
 
 
+def test_its_last_convolutions_do_not_begin_at_zero() -> None:
+    control = build_control(TINY.flow, 4)
+    last = [v for k, v in control.state_dict().items() if k.startswith("controlnet_down_blocks")]
+    assert not any(bool(v.any()) for v in last)
+    begin_as_copy(control, build_flow(TINY.flow, 4))
+    weights = {k: v for k, v in control.state_dict().items() if k.endswith("conv.weight")}
+    assert all(bool(v.any()) for v in weights.values())
+
+
 def test_one_step_trains_both_networks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     flow = randomized(build_flow(TINY.flow, 4), seed=1)
@@ -57,10 +66,17 @@ def test_one_step_trains_both_networks(tmp_path: Path) -> None:
         resume=True,
         report=lambda _: None,
     )
-    after = run.network.state_dict()
+    after = {
+        f"{name}.{k}": v
+        for name, network in (("flow", flow), ("control", control))
+        for k, v in network.state_dict().items()
+    }
     assert run.step == 1
     assert run.path.exists()
     assert after.keys() == before.keys()
+    eye = [k for k in after if k.startswith("control.controlnet_cond_embedding")]
+    assert eye
+    assert all(torch.equal(after[k], before[k]) for k in eye)
     for key in ("flow.out.2.conv.bias", "control.controlnet_mid_block.conv.bias"):
         assert not torch.equal(after[key], before[key])
     assert all(torch.isfinite(v).all() for v in after.values())

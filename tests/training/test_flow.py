@@ -41,13 +41,13 @@ def test_following_the_velocity_to_the_end_leads_to_a_scaled_latent_and_its_labe
 ) -> None:
     batch, pool = draw(latents), tiny_pool()
     assert batch.point.shape == batch.velocity.shape == (BATCH, 4, 8, 8, 8)
-    share = (batch.time / 1000)[:, None, None, None, None]
-    data = (batch.point + share * batch.velocity).numpy()
+    data = batch.data.numpy()
     scaled = latents.means.astype(np.float32) * 0.5
-    for found, label in zip(data, batch.label.numpy(), strict=True):
+    for place, (found, label) in enumerate(zip(data, batch.label.numpy(), strict=True)):
         distances = np.abs(scaled - found).max(axis=(2, 3, 4, 5))
         index, mirrored = np.unravel_index(distances.argmin(), distances.shape)
         assert distances[index, mirrored] < 1e-4
+        assert (index, mirrored) == (batch.indices[place], batch.mirrored[place])
         expected = pool.labels[index][::-1] if mirrored else pool.labels[index]
         np.testing.assert_array_equal(label, expected)
 
@@ -65,6 +65,18 @@ def test_times_are_spread_over_the_whole_way(latents: Latents) -> None:
     assert float(times.min()) >= 0
     assert float(times.max()) <= 1000
     assert float(times.max() - times.min()) > 700
+
+
+def test_early_batches_have_more_times_at_the_noisy_end(latents: Latents) -> None:
+    def median(early: bool) -> float:
+        rng = np.random.default_rng(0)
+        batches = [
+            draw_batch(tiny_pool(), latents, TINY, rng, "cpu", size=4, early=early)
+            for _ in range(8)
+        ]
+        return float(torch.cat([batch.time for batch in batches]).median())
+
+    assert median(early=True) > 1.3 * median(early=False)
 
 
 def test_the_modality_is_hidden_now_and_then(latents: Latents) -> None:

@@ -31,9 +31,17 @@ def network(seed: int = 1) -> Autoencoder:
     return made
 
 
-def encode(folder: Path, pool: Pool, seed: int = 1, *, resume: bool = False) -> Latents:
+def encode(
+    folder: Path, pool: Pool, seed: int = 1, *, trained: int = 7, resume: bool = False
+) -> Latents:
     return encode_pool(
-        network(seed), pool, folder, device="cpu", resume=resume, report=lambda _: None
+        network(seed),
+        pool,
+        folder,
+        trained=trained,
+        device="cpu",
+        resume=resume,
+        report=lambda _: None,
     )
 
 
@@ -68,6 +76,14 @@ def test_without_resuming_they_are_encoded_again(tmp_path: Path, pool: Pool) -> 
     assert not np.array_equal(encode(tmp_path, pool, seed=2).means, first.means)
 
 
+def test_those_of_an_autoencoder_that_was_trained_further_are_not_read(
+    tmp_path: Path, pool: Pool
+) -> None:
+    first = encode(tmp_path, pool)
+    further = encode(tmp_path, pool, seed=2, trained=8, resume=True)
+    assert not np.array_equal(further.means, first.means)
+
+
 def test_those_of_a_pool_of_another_size_are_not_read(tmp_path: Path, pool: Pool) -> None:
     encode(tmp_path, Pool(pool.images[:2], pool.labels[:2], pool.modalities[:2]))
     assert len(encode(tmp_path, pool, resume=True).means) == 3
@@ -75,4 +91,4 @@ def test_those_of_a_pool_of_another_size_are_not_read(tmp_path: Path, pool: Pool
 
 def test_only_the_finished_file_is_left_behind(tmp_path: Path, pool: Pool) -> None:
     encode(tmp_path, pool)
-    assert [p.name for p in tmp_path.iterdir()] == ["latents.npy"]
+    assert [p.name for p in tmp_path.iterdir()] == ["latents-7.npy"]

@@ -19,14 +19,22 @@ from nvgen_aug.training import train_tiny_brain
 from nvgen_aug.training.stand_ins import icbm152
 from nvgen_aug.training.tiny_brain import write_template
 
-STEPPED = ("autoencoder", "flow", "controlnet")
+STEPPED = ("autoencoder", "flow", "mask_encoder", "controlnet")
 
 
 def test_an_unknown_stage_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    wanted = "stages must be among autoencoder, latents, flow, controlnet, got decoder"
+    wanted = (
+        "stages must be among autoencoder, latents, flow, mask_encoder, controlnet, got decoder"
+    )
     with pytest.raises(ValueError, match=wanted):
         train_tiny_brain(tmp_path / "work", stages=("decoder", "flow"))
     assert not (tmp_path / "work").exists()
+
+
+def test_a_stage_whose_ground_is_not_laid_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"stage autoencoder has not been trained in .*; ask for"):
+        train_tiny_brain(tmp_path, stages=("flow",), pool_size=1)
+    assert not list(tmp_path.glob("*.checkpoint"))
 
 
 def test_the_stored_template_has_the_tissues_and_not_the_image(tmp_path: Path) -> None:
@@ -37,6 +45,16 @@ def test_the_stored_template_has_the_tissues_and_not_the_image(tmp_path: Path) -
     assert stored.spacing == original.spacing
     np.testing.assert_allclose(stored.maps, original.maps[:3].clip(0, 1), atol=0.6 / 255)
     assert load_file(path)["tissue"].dtype == np.uint8
+
+
+@pytest.mark.slow
+def test_a_first_stage_alone_leaves_its_checkpoint_and_no_weights(tmp_path: Path) -> None:
+    record = train_tiny_brain(
+        tmp_path, stages=("autoencoder",), minutes={"autoencoder": 1e-6}, pool_size=2
+    )
+    assert list(record.numbers) == ["autoencoder"]
+    assert [p.name for p in tmp_path.glob("*.checkpoint")] == ["autoencoder.checkpoint"]
+    assert not (tmp_path / "export").exists()
 
 
 @pytest.mark.slow
@@ -51,7 +69,7 @@ def test_a_few_steps_of_every_stage_end_in_files_that_the_generator_loads(tmp_pa
     assert sorted(p.name for p in export.iterdir()) == sorted(
         [WEIGHTS_FILE, TEMPLATE_FILE, "record.json"]
     )
-    assert [record.numbers[stage]["steps"] for stage in STEPPED] == [1, 1, 1]
+    assert [record.numbers[stage]["steps"] for stage in STEPPED] == [1, 1, 1, 1]
     assert RunRecord.read(export / "record.json").numbers == record.numbers
     assert set(STEPPED) < set(STAGES)
 
@@ -62,4 +80,4 @@ def test_a_few_steps_of_every_stage_end_in_files_that_the_generator_loads(tmp_pa
 
     again = train(1e-6)  # every budget is spent: the same weights once more
     assert again.numbers["weights_digest"] == record.numbers["weights_digest"]
-    assert [again.numbers[stage]["steps"] for stage in STEPPED] == [1, 1, 1]
+    assert [again.numbers[stage]["steps"] for stage in STEPPED] == [1, 1, 1, 1]
