@@ -26,6 +26,7 @@ from .pool import Pool
 from .run import Progress
 from .run import Run
 from .stand_ins import MODALITIES
+from .tissue_code import start_as_tissue_code
 
 _BATCH: Final = 4
 
@@ -68,9 +69,8 @@ def train_mask_encoder(
     report: Callable[[Progress], None],
 ) -> Run:
     """Train a ControlNet's mask encoder within `minutes`; the run holds the averaged weights."""
-    for module in encoder.modules():
-        if isinstance(module, nn.Conv3d) and not bool(module.weight.any()):
-            module.reset_parameters()  # its last convolution starts at zero otherwise
+    if not (resume and (work_dir / "mask_encoder.checkpoint").exists()):
+        start_as_tissue_code(encoder)
     network = Foreteller(encoder, variant.flow.channels[0], variant.autoencoder.latent)
     network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if device == "cpu":
@@ -80,8 +80,8 @@ def train_mask_encoder(
         network,
         work_dir,
         minutes=minutes,
-        learning_rate=3e-3,
-        rate_times_inputs=1.0,
+        learning_rate=1e-2,
+        rate_times_inputs=0.5,
         ema=0.99,
         resume=resume,
         report=report,
