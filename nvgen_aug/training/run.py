@@ -161,7 +161,10 @@ class Run:
     def _load(self) -> None:
         state: dict[str, Any] = torch.load(self.path, weights_only=True)
         self.network.load_state_dict(state["network"])
+        tops = [group["top"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, top in zip(self.optimizer.param_groups, tops, strict=True):
+            group["top"] = top  # the rates are those of this call, not of the one that saved
         self.average = state["average"]
         self.step = state["step"]
         self.seconds = state["seconds"]

@@ -152,6 +152,17 @@ def test_it_saves_every_few_minutes(tmp_path: Path, clock: Clock) -> None:
     assert open_run(tmp_path, minutes=20.0).step == 1
 
 
+def test_a_resumed_run_learns_at_the_rate_of_this_call(tmp_path: Path, clock: Clock) -> None:
+    run = open_run(tmp_path)
+    run.update(loss(run))
+    run.save()
+    faster = Run("stage", network(), tmp_path, minutes=1.0, learning_rate=0.02)
+    tops = [[group["top"] for group in r.optimizer.param_groups] for r in (run, faster)]
+    assert faster.step == 1
+    assert all(b == pytest.approx(2 * a) for a, b in zip(*tops, strict=True) if a == 0.01)
+    assert 0.02 in tops[1]
+
+
 def test_an_interrupt_from_the_keyboard_saves_first(tmp_path: Path, clock: Clock) -> None:
     run = open_run(tmp_path)
 
