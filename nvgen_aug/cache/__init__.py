@@ -5,6 +5,17 @@ from __future__ import annotations
 from .cached_source import CachedSource
 from .eviction import CacheStats
 from .eviction import KindStats
+from .upkeep import Checked
+from .upkeep import Collected
+from .upkeep import Upkeep
 from .volume_cache import VolumeCache
 
-__all__ = ["CacheStats", "CachedSource", "KindStats", "VolumeCache"]
+__all__ = [
+    "CacheStats",
+    "CachedSource",
+    "Checked",
+    "Collected",
+    "KindStats",
+    "Upkeep",
+    "VolumeCache",
+]

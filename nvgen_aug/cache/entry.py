@@ -107,7 +107,7 @@ def seal(directory: Path, kind: Kind, key: str) -> Commit:
     """Bring all files of a partial entry to the disk, then write its commit file."""
     files = {}
     folders = [directory]
-    for folder, path in _walk(directory):
+    for folder, path in walk(directory):
         if folder:
             folders.append(path)
             continue
@@ -139,7 +139,7 @@ def read_commit(directory: Path, kind: str, key: str) -> Commit:
             if not stat.S_ISDIR(folder.lstat().st_mode):
                 msg = f"{folder} is not a folder"
                 raise Damaged(msg)
-        content = _read(directory / COMMIT_FILE)
+        content = read_file(directory / COMMIT_FILE)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
@@ -235,11 +235,11 @@ class Entry:
         """Compare all files with the commit; gives the content of each `zarr.json`."""
         metadata = {}
         seen = set()
-        for folder, path in _walk(self.directory):
+        for folder, path in walk(self.directory):
             name = path.relative_to(self.directory).as_posix()
             if folder or name == COMMIT_FILE:
                 continue
-            content = _read(path)
+            content = read_file(path)
             fact = self.commit.files[name]
             if len(content) != fact.size or zlib.crc32(content) != fact.crc32:
                 msg = f"`{name}` is not what was written"
@@ -253,14 +253,14 @@ class Entry:
         return metadata
 
 
-def _walk(directory: Path) -> Iterator[tuple[bool, Path]]:
+def walk(directory: Path) -> Iterator[tuple[bool, Path]]:
     """Folders (true) and files (false) below a directory; anything else raises `ValueError`."""
     with os.scandir(directory) as found:
         children = sorted(found, key=lambda child: child.name)
     for child in children:
         if child.is_dir(follow_symlinks=False):
             yield True, Path(child.path)
-            yield from _walk(Path(child.path))
+            yield from walk(Path(child.path))
         elif child.is_file(follow_symlinks=False):
             yield False, Path(child.path)
         else:
@@ -268,7 +268,8 @@ def _walk(directory: Path) -> Iterator[tuple[bool, Path]]:
             raise ValueError(msg)
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The content of a regular file; `ValueError` for anything else, `OSError` for a link."""
     # A link is never followed: it could lead out of the cache.
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(handle, "rb") as file:

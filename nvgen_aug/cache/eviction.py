@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -22,8 +21,10 @@ from .layout import COMMIT_FILE
 from .layout import KINDS
 from .layout import Kind
 from .layout import Layout
+from .layout import explained
 
 DEFAULT_MOST = 50 * 10**9
+QUARANTINED = 8  # damaged entries that are kept for a look
 # An array that the caller handed over cannot be made again: not while it may be in use.
 BLOB_REST_SECONDS = 3600.0
 
@@ -51,6 +52,9 @@ class CacheStats:
         by_kind: The same for `"volumes"`, `"latents"` and `"blobs"`.
         bound: Most bytes that it may hold, or `None` for a reader, which never adds.
         damaged: Entries that this process met and found damaged.
+        unsealed: Those of `entries` that have no valid commit file.
+        quarantined: Damaged entries that were set aside; within the bound, not in `bytes`.
+        partial: Entries that are being written or removed; beside the bound, not in `bytes`.
     """
 
     entries: int
@@ -58,6 +62,9 @@ class CacheStats:
     by_kind: Mapping[str, KindStats]
     bound: int | None
     damaged: int = 0
+    unsealed: KindStats = KindStats()
+    quarantined: KindStats = KindStats()
+    partial: KindStats = KindStats()
 
 
 @final
@@ -69,14 +76,16 @@ class Held:
         kind: Its folder.
         key: Its key.
         bytes: Its bytes, the commit file included.
-        used: When it was last read or written, seconds since 1970; 0 if it is
-            damaged, so that it goes first.
+        used: When it was last read or written, seconds since 1970; 0 if it has
+            no valid commit file, so that it goes first.
+        is_sealed: Whether it has one.
     """
 
     kind: Kind
     key: str
     bytes: int
     used: float
+    is_sealed: bool = True
 
 
 def byte_bound(max_bytes: int | str | None, layout: Layout) -> int:
@@ -88,7 +97,7 @@ def byte_bound(max_bytes: int | str | None, layout: Layout) -> int:
         CacheError: if it is neither a size nor above 0.
     """
     if max_bytes is None:
-        held = sum(entry.bytes for entry in scan(layout))
+        held = total_bytes(layout)
         return min(DEFAULT_MOST, (shutil.disk_usage(layout.root).free + held) // 2)
     match = _SIZE.fullmatch(str(max_bytes))
     if isinstance(max_bytes, bool) or match is None:
@@ -102,31 +111,78 @@ def byte_bound(max_bytes: int | str | None, layout: Layout) -> int:
 
 
 def scan(layout: Layout) -> Iterator[Held]:
-    """Every entry on disk, by its commit file."""
-    for kind in KINDS:
-        for folder in _folders(layout.root / kind):
-            for directory in _folders(folder):
-                if not DIGEST.fullmatch(directory.name):
-                    continue
-                try:
-                    used = (directory / COMMIT_FILE).lstat().st_mtime
-                    size = read_commit(directory, kind, directory.name).total_bytes
-                except FileNotFoundError:
-                    if not directory.exists():
-                        continue  # evicted meanwhile
-                    used, size = 0.0, _bytes_below(directory)
-                except Damaged:
-                    used, size = 0.0, _bytes_below(directory)
-                yield Held(kind, directory.name, size, used)
+    """Every entry on disk, by its commit file.
+
+    Raises:
+        CacheError: if a folder of the cache cannot be read.
+    """
+    with explained(layout.root):
+        for kind in KINDS:
+            for folder in _folders(layout.root / kind):
+                for directory in _folders(folder):
+                    if not DIGEST.fullmatch(directory.name):
+                        continue
+                    held = _look(directory, kind)
+                    if held is not None:
+                        yield held
 
 
-def summary(held: list[Held], bound: int | None, damaged: int) -> CacheStats:
-    """The statistics of these entries."""
-    by_kind: dict[str, KindStats] = {}
-    for kind in KINDS:
-        sizes = [entry.bytes for entry in held if entry.kind == kind]
-        by_kind[kind] = KindStats(len(sizes), sum(sizes))
-    return CacheStats(len(held), sum(e.bytes for e in held), by_kind, bound, damaged)
+def total_bytes(layout: Layout) -> int:
+    """What counts against the bound: all entries, and what lies in quarantine."""
+    return sum(entry.bytes for entry in scan(layout)) + below(layout, layout.quarantine).bytes
+
+
+def below(layout: Layout, folder: Path) -> KindStats:
+    """What lies in quarantine or among the partial entries.
+
+    Raises:
+        CacheError: if it cannot be read.
+    """
+    with explained(layout.root):
+        try:
+            sizes = [size_of(path) for path in folder.iterdir()]
+        except FileNotFoundError:  # a reader does not make what is missing
+            sizes = []
+    return KindStats(len(sizes), sum(sizes))
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; 0 if it is gone."""
+    try:
+        total = 0 if path.is_dir() and not path.is_symlink() else path.lstat().st_size
+    except FileNotFoundError:
+        return 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def summary(layout: Layout, bound: int | None, damaged: int) -> CacheStats:
+    """What a cache holds now.
+
+    Raises:
+        CacheError: if it cannot be read.
+    """
+    held = list(scan(layout))
+    return CacheStats(
+        entries=len(held),
+        bytes=sum(entry.bytes for entry in held),
+        by_kind=count_by_kind(held),
+        bound=bound,
+        damaged=damaged,
+        unsealed=_count([entry for entry in held if not entry.is_sealed]),
+        quarantined=below(layout, layout.quarantine),
+        partial=below(layout, layout.partials),
+    )
+
+
+def count_by_kind(held: Sequence[Held]) -> dict[str, KindStats]:
+    """Number and bytes of these entries, for each kind."""
+    return {kind: _count([entry for entry in held if entry.kind == kind]) for kind in KINDS}
 
 
 def evictable(held: list[Held], kind: Kind) -> list[Held]:
@@ -147,21 +203,31 @@ def evictable(held: list[Held], kind: Kind) -> list[Held]:
     return sorted(candidates, key=lambda e: (KINDS.index(e.kind), e.used, e.key))
 
 
+def chosen(held: list[Held], need: int, kind: Kind) -> list[Held]:
+    """The entries that go for `need` bytes; all that may go, if those are fewer."""
+    going, freed = [], 0
+    for entry in evictable(held, kind):
+        if freed >= need:
+            break
+        going.append(entry)
+        freed += entry.bytes
+    return going
+
+
 def evict(layout: Layout, held: list[Held], need: int, kind: Kind) -> int:
     """Remove entries until `need` bytes are gone, or none if that cannot be had.
 
-    The caller holds the lock. Gives the bytes that went.
+    What is damaged or was left by writers that are gone goes before all entries.
+    The caller holds the lock. Gives the bytes of the entries that went.
     """
     empty(layout.quarantine)
-    candidates = evictable(held, kind)
-    if sum(entry.bytes for entry in candidates) < need:
+    sweep(layout)
+    going = chosen(held, need, kind)
+    freed = sum(entry.bytes for entry in going)
+    if freed < need:
         return 0
-    freed = 0
-    for entry in candidates:
-        if freed >= need:
-            break
+    for entry in going:
         remove(layout, entry.kind, entry.key)
-        freed += entry.bytes
     return freed
 
 
@@ -183,55 +249,31 @@ def discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def set_aside(layout: Layout, place: Path) -> None:
+    """Move a damaged entry into quarantine, of which the last few are kept.
+
+    The caller holds the lock.
+    """
+    aside = layout.quarantine / layout.new_partial(place.name).name
+    try:
+        place.rename(aside)
+    except FileNotFoundError:
+        return
+    kept = sorted(layout.quarantine.iterdir(), key=lambda path: path.lstat().st_ctime_ns)
+    for path in kept[:-QUARANTINED]:
+        discard(path)
+
+
+def sweep(layout: Layout) -> None:
+    """Delete what writers that are gone have left."""
+    for partial in layout.abandoned_partials():
+        discard(partial)
+
+
 def empty(folder: Path) -> None:
     """Delete everything in a folder."""
     for path in list(folder.iterdir()):
         discard(path)
-
-
-@final
-class Lock:
-    """The lock file while it is held. It holds one number: how often the directory has changed."""
-
-    __slots__ = ("_handle", "changes")
-
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
-        text = os.pread(handle, 32, 0)
-        self.changes = int(text) if text.isdigit() else 0
-
-    def count_change(self) -> int:
-        """Tell other processes that their totals are out of date; gives the new count."""
-        self.changes += 1
-        # Never shorter than before, so a kill cannot leave a tail of an older number.
-        os.pwrite(self._handle, b"%020d" % self.changes, 0)
-        return self.changes
-
-
-@contextmanager
-def locked(layout: Layout) -> Iterator[Lock]:
-    """Hold the cache's lock among all threads and processes.
-
-    Raises:
-        CacheError: if the file system has no locks.
-    """
-    handle = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            msg = (
-                f"the file system of cache {layout.root} has no file locks ({error.strerror}); "
-                "name a directory on a local disk"
-            )
-            raise CacheError(msg) from error
-        try:
-            yield Lock(handle)
-        finally:
-            # Said aloud: a child forked meanwhile would hold the lock after our close.
-            fcntl.flock(handle, fcntl.LOCK_UN)
-    finally:
-        os.close(handle)
 
 
 def _folders(path: Path) -> list[Path]:
@@ -242,12 +284,19 @@ def _folders(path: Path) -> list[Path]:
         return []
 
 
-def _bytes_below(directory: Path) -> int:
-    total = 0
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(folder, name)).st_size
-            except FileNotFoundError:
-                continue
-    return total
+def _look(directory: Path, kind: Kind) -> Held | None:
+    """An entry by its commit file; `None` if it was evicted meanwhile."""
+    key = directory.name
+    try:
+        used = (directory / COMMIT_FILE).lstat().st_mtime
+        return Held(kind, key, read_commit(directory, kind, key).total_bytes, used)
+    except FileNotFoundError:
+        if not directory.exists():
+            return None
+    except Damaged:
+        pass
+    return Held(kind, key, size_of(directory), 0.0, is_sealed=False)
+
+
+def _count(held: Sequence[Held]) -> KindStats:
+    return KindStats(len(held), sum(entry.bytes for entry in held))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,8 @@ import re
 import secrets
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -140,6 +143,23 @@ def open_layout(path: str | os.PathLike[str], *, read_only: bool) -> Layout:
             msg = f"{root / name} is a symbolic link, which a cache never has; remove it"
             raise CacheError(msg)
     return layout
+
+
+@contextmanager
+def explained(root: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an error that names the path and the fix.
+
+    Raises:
+        CacheError: for any `OSError` inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            msg = "too many files are open to use the cache; raise the limit with `ulimit -n`"
+            raise CacheError(msg) from error
+        what = f"{error.filename}: " if error.filename else ""
+        raise CacheError(_unusable(root, what + (error.strerror or str(error)))) from error
 
 
 def fsync_directory(path: Path) -> None:

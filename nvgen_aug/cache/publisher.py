@@ -21,10 +21,11 @@ from .entry import seal
 from .layout import COMMIT_FILE
 from .layout import Kind
 from .layout import Layout
+from .layout import explained
 from .layout import fsync_directory
+from .lock import locked
 
 TOUCH_SECONDS = 60.0
-QUARANTINED = 8
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -84,19 +85,29 @@ class Publisher:
             raise CacheError(msg) from error
 
     def set_aside(self, kind: Kind, key: str) -> None:
-        """Move a damaged entry into quarantine, of which the last few are kept."""
+        """Move a damaged entry into quarantine, of which the last few are kept.
+
+        Raises:
+            CacheError: if the directory cannot be changed.
+        """
         place = self._layout.entry(kind, key)
-        with eviction.locked(self._layout):
+        with locked(self._layout) as lock, explained(self._layout.root):
             try:
                 # Under the lock nobody publishes or evicts: is this still the damaged one?
                 Entry(place, kind, key)
             except (FileNotFoundError, Damaged):
-                self._quarantine(place)
+                if os.path.lexists(place):
+                    lock.count_change()
+                    eviction.set_aside(self._layout, place)
 
     def sweep(self) -> None:
-        """Delete what writers that are gone have left."""
-        for partial in self._layout.abandoned_partials():
-            eviction.discard(partial)
+        """Delete what writers that are gone have left.
+
+        Raises:
+            CacheError: if the directory cannot be read.
+        """
+        with explained(self._layout.root):
+            eviction.sweep(self._layout)
 
     def _write(
         self,
@@ -116,12 +127,12 @@ class Publisher:
 
     def _publish(self, partial: Path, kind: Kind, key: str, size: int) -> bool:
         place = self._layout.entry(kind, key)
-        with eviction.locked(self._layout) as lock:
+        with locked(self._layout) as lock:
             if has_entry(self._layout, kind, key):
                 return False
             if self._changes != lock.changes:
                 # Another process has stored or evicted since: only the disk knows.
-                self._held = sum(entry.bytes for entry in eviction.scan(self._layout))
+                self._held = eviction.total_bytes(self._layout)
             if self._held + size > self.bound:
                 held = list(eviction.scan(self._layout))
                 excess = sum(entry.bytes for entry in held) + size - self.bound
@@ -132,7 +143,7 @@ class Publisher:
                     return False
             place.parent.mkdir(mode=0o700, exist_ok=True)
             if os.path.lexists(place):
-                self._quarantine(place)  # it has no valid commit file
+                eviction.set_aside(self._layout, place)  # it has no valid commit file
             # The change is counted first: killed in between, others look once too often.
             self._changes = lock.count_change()
             partial.rename(place)
@@ -141,21 +152,11 @@ class Publisher:
         return True
 
     def _make_room(self, kind: Kind, need: int) -> None:
-        with eviction.locked(self._layout) as lock:
+        with locked(self._layout) as lock:
             held = list(eviction.scan(self._layout))
             most = sum(entry.bytes for entry in eviction.evictable(held, kind))
             eviction.evict(self._layout, held, min(need, most), kind)
             lock.count_change()
-
-    def _quarantine(self, place: Path) -> None:
-        aside = self._layout.quarantine / self._layout.new_partial(place.name).name
-        try:
-            place.rename(aside)
-        except FileNotFoundError:
-            return
-        kept = sorted(self._layout.quarantine.iterdir(), key=lambda path: path.lstat().st_ctime_ns)
-        for path in kept[:-QUARANTINED]:
-            eviction.discard(path)
 
 
 def has_entry(layout: Layout, kind: Kind, key: str) -> bool:

@@ -137,6 +137,10 @@ class VolumeCache:
         """A stored latent, or `None`."""
         return self._get("latents", key, read_latent)
 
+    def has_latent(self, key: str) -> bool:
+        """Whether a latent is stored, by its commit file alone."""
+        return has_entry(self._layout, "latents", key)
+
     def put_latent(self, key: str, latent: Latent) -> bool:
         """Store a latent; false if it is there already or does not fit.
 
@@ -175,8 +179,7 @@ class VolumeCache:
 
     def stats(self) -> eviction.CacheStats:
         """What is on disk now."""
-        held = list(eviction.scan(self._layout))
-        return eviction.summary(held, self._bound, self._here().damaged)
+        return eviction.summary(self._layout, self._bound, self._here().damaged)
 
     def reader(self) -> VolumeCache:
         """A read-only view that can be pickled, for `DataLoader` workers."""

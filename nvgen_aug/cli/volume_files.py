@@ -71,8 +71,14 @@ class VolumeFiles:
         """Image and label `[X, Y, Z]`, or `[X, Y, Z, C]` for several channels."""
         return _voxels(self.image), _voxels(self.label) if self.label.exists() else None
 
-    def write(self, volume: SyntheticVolume, spec: VolumeSpec, card: VariantCard) -> None:
+    def write(self, volume: SyntheticVolume, spec: VolumeSpec, card: VariantCard | None) -> None:
         """Put a volume here, over what was here.
+
+        Args:
+            volume: The whole volume.
+            spec: What it was made of, resolved.
+            card: Of the variant that made it; without one the sidecar does not say
+                what labels and intensities mean.
 
         Raises:
             DataError: if the folder cannot be written.
@@ -89,11 +95,11 @@ class VolumeFiles:
                 files[self.label] = _nifti(volume.label[0], volume)
             for path, content in files.items():
                 _replace(path, content)
-            record = {
+            record: dict[str, Any] = {
                 "provenance": json.loads(volume.provenance.to_json()),
                 "spec": json.loads(spec.to_json()),
-                "vocabulary": dict(card.vocabulary) if card.has_labels else {},
-                "intensity": card.intensity,
+                "vocabulary": dict(card.vocabulary) if card and card.has_labels else {},
+                "intensity": card.intensity if card else "",
                 "files": {path.name: _sha256(content) for path, content in files.items()},
             }
             text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -143,6 +143,40 @@ def test_an_entry_without_a_commit_file_goes_first(tmp_path, make, size) -> None
     assert [cache.has_volume(make(seed)[0]) for seed in (1, 2, 3)] == [True, False, True]
 
 
+def test_what_was_set_aside_counts_against_the_bound_and_goes_first(tmp_path, make, size) -> None:
+    cache = VolumeCache(tmp_path / "cache", max_bytes=2 * size)
+    keys = [make(seed)[0] for seed in (1, 2, 3)]
+    for seed in (1, 2):
+        cache.put_volume(keys[seed - 1], make(seed)[1].volume)
+    (cache.path / "volumes" / keys[0][:2] / keys[0] / "image" / "zarr.json").unlink()
+    assert cache.get_volume(keys[0]) is None
+    assert cache.stats().quarantined.entries == 1
+    cache.put_volume(keys[2], make(3)[1].volume)
+    assert [cache.has_volume(key) for key in keys] == [False, True, True]
+    assert cache.stats().quarantined.entries == 0
+
+
+def test_what_a_killed_writer_left_goes_before_any_entry(tmp_path, make, size) -> None:
+    cache = VolumeCache(tmp_path / "cache", max_bytes=2 * size)
+    keys = [make(seed)[0] for seed in (1, 2, 3)]
+    for seed in (1, 2):
+        cache.put_volume(keys[seed - 1], make(seed)[1].volume)
+    left = cache.path / "partial" / f"{'0' * 64}.1.00000000.{'0' * 16}"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    cache.put_volume(keys[2], make(3)[1].volume)
+    assert not left.exists()
+
+
+def test_setting_a_damaged_entry_aside_counts_as_a_change(cache, make) -> None:
+    key, made = make()
+    cache.put_volume(key, made.volume)
+    (cache.path / "volumes" / key[:2] / key / "image" / "zarr.json").unlink()
+    before = int((cache.path / "lock").read_text())
+    assert cache.get_volume(key) is None
+    assert int((cache.path / "lock").read_text()) == before + 1
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("200 GB", 200 * 10**9), ("500MB", 500 * 10**6), ("1.5 kb", 1500), ("7 B", 7), (12345, 12345)],

@@ -106,3 +106,54 @@ def test_a_file_system_without_locks_is_named(cache, make, monkeypatch) -> None:
     with pytest.raises(CacheError, match="no file locks"):
         cache.put_volume(key, made.volume)
     assert list((cache.path / "partial").iterdir()) == []
+
+
+def test_a_lock_file_that_cannot_be_opened_is_named_with_the_next_step(cache, make) -> None:
+    key, made = make()
+    cache.put_volume(key, made.volume)
+    (cache.path / "volumes" / key[:2] / key / "image" / "zarr.json").unlink()
+    (cache.path / "lock").unlink()
+    (cache.path / "lock").symlink_to("elsewhere")
+    with pytest.raises(CacheError, match=r"/lock: .*; name a directory of your own"):
+        cache.get_volume(key)
+
+
+def test_a_damaged_entry_that_cannot_be_moved_is_named_with_the_next_step(
+    cache, make, monkeypatch
+) -> None:
+    key, made = make()
+    cache.put_volume(key, made.volume)
+    (cache.path / "volumes" / key[:2] / key / "image" / "zarr.json").unlink()
+
+    def read_only(path: Path, _: Path) -> Path:
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "rename", read_only)
+    with pytest.raises(CacheError, match=f"{key}: Read-only file system; name a directory"):
+        cache.get_volume(key)
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_folder_that_cannot_be_read_is_named_with_the_next_step(
+    cache, read_only, monkeypatch
+) -> None:
+    scandir = os.scandir
+
+    def denied(path: Any) -> Any:
+        if os.fspath(path).endswith("latents"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    view = VolumeCache(cache.path, max_bytes="1 MB", read_only=read_only)
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(CacheError, match=r"latents: Permission denied; .* repair its permissions"):
+        view.stats()
+
+
+def test_too_many_open_files_are_not_taken_for_permissions(cache, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "scandir", full)
+    with pytest.raises(CacheError, match="ulimit -n"):
+        cache.stats()

@@ -21,6 +21,7 @@ from nvgen_aug.cache import VolumeCache
 from nvgen_aug.cache import eviction
 from nvgen_aug.cache.entry import Damaged
 from nvgen_aug.cache.entry import Entry
+from nvgen_aug.cache.lock import locked
 from nvgen_aug.crop import Crop
 from nvgen_aug.errors import CacheError
 from nvgen_aug.volume import Blob
@@ -234,7 +235,7 @@ def test_reads_during_evictions_give_whole_volumes_or_misses(cache, make) -> Non
     try:
         for _ in range(15):
             assert cache.put_volume(key, made.volume)
-            with eviction.locked(cache._layout):
+            with locked(cache._layout):
                 eviction.remove(cache._layout, "volumes", key)
     finally:
         stop.set()

@@ -1,0 +1,198 @@
+"""`nvgen-aug cache warm`: the volumes that a training run will ask for, made ahead of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Annotated
+from typing import final
+
+import typer
+
+from ...errors import CacheError
+from ...errors import GenerationError
+from ...errors import SpecError
+from ...recipe import Recipe
+from ..meter import Meter
+from ..meter import in_bytes
+from ..terminal import hint
+from ..terminal import interruptible
+from ..terminal import say
+
+if TYPE_CHECKING:
+    from ...cache import VolumeCache
+    from ...data import SyntheticDataset
+    from ...spec import VolumeSpec
+
+
+def warm(
+    folder: Annotated[Path, typer.Argument(help="The cache folder; made if it is not there.")],
+    num: Annotated[int, typer.Option(min=1, help="How many volumes, numbered from 0.")],
+    variant: Annotated[
+        str | None, typer.Option(help="Model; if not given, the one that the recipe names.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="TOML or YAML file with the arguments of a Recipe.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The seed= of the SyntheticDataset.")] = 0,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(help="Most that the cache may hold, such as '200 GB'; half of what is free."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu or cuda:N.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; torch decides if not given.")
+    ] = None,
+) -> None:
+    """Make volumes ahead of training, so that it finds them on the disk.
+
+    They are volumes 0 to N-1 of SyntheticDataset(source, recipe, seed=SEED), which a
+    RandSyntheticVolumed with pool=N draws from. A SyntheticRealDataset takes them in
+    windows of 64, or of two batches' synthetic share if that is more: round N up to
+    whole windows.
+
+    What is there is not made again, so a run that was stopped goes on. Where the cache
+    is too small for all voxels, latents are kept, of which voxels are decoded on use.
+
+    \b
+    Example:
+      nvgen-aug cache warm cache/ --variant tiny-brain --num 128 --recipe recipe.toml
+    """
+    wanted = Recipe.load(recipe) if recipe else Recipe()
+    name = variant or wanted.variant
+    if name is None:
+        msg = "no model was named; add --variant tiny-brain, or a recipe that has a `variant`"
+        raise SpecError(msg)
+    if name.startswith("unix:"):
+        msg = (
+            f"a cache is warmed by a model of its own, got the address {name}; name its variant, "
+            "and the folder that the server has as --cache"
+        )
+        raise SpecError(msg)
+    with interruptible(f"what {folder} holds is whole, and the same command makes the rest"):
+        _warm(folder, name, wanted, num, seed, max_bytes, device, threads)
+
+
+@final
+@dataclass(slots=True)
+class Warming:
+    """The volumes of a dataset on their way into a cache.
+
+    Args:
+        dataset: Whose volumes; its source keeps what it makes in the cache.
+        cache: Where they are looked for.
+        made: Volumes that the source was asked for.
+        there: Volumes that were there, or whose latent was and no room for more.
+    """
+
+    dataset: SyntheticDataset
+    cache: VolumeCache
+    made: int = 0
+    there: int = 0
+    _is_full: bool | None = field(default=None, repr=False)
+
+    def step(self, number: int) -> bool:
+        """See to one volume; whether it had to be made or decoded.
+
+        Raises:
+            CacheError: if the cache keeps neither its voxels nor its latent.
+        """
+        spec = self.dataset.spec(number)
+        if self.has_voxels(spec) or (self.has_latent(spec) and self._has_no_room()):
+            self.there += 1
+            return False
+        self.dataset.source.fetch(spec)
+        self._is_full = None
+        self.made += 1
+        if not self.has_voxels(spec):
+            self._check_latents(spec, number)
+        return True
+
+    def has_voxels(self, spec: VolumeSpec) -> bool:
+        """Whether the decoded volume is stored."""
+        return self.cache.has_volume(self.dataset.source.card.volume_key(spec))
+
+    def has_latent(self, spec: VolumeSpec) -> bool:
+        """Whether the latent is stored, from which the volume can be decoded."""
+        return self.cache.has_latent(self.dataset.source.card.latent_key(spec))
+
+    def voxels(self, num: int) -> int:
+        """How many of the first volumes are stored decoded."""
+        return sum(self.has_voxels(self.dataset.spec(number)) for number in range(num))
+
+    def _has_no_room(self) -> bool:
+        """Whether one more volume would push another one out; looked up again after a change."""
+        if self._is_full is None:
+            stats = self.cache.stats()
+            volumes = stats.by_kind["volumes"]
+            each = volumes.bytes / volumes.entries if volumes.entries else 0
+            assert stats.bound is not None
+            self._is_full = stats.bytes + each > stats.bound
+        return self._is_full
+
+    def _check_latents(self, spec: VolumeSpec, number: int) -> None:
+        """Stop where no voxels find room any more and latents would push out one another."""
+        stats = self.cache.stats()
+        latents = stats.by_kind["latents"]
+        held = latents.bytes + stats.by_kind["blobs"].bytes
+        each = latents.bytes / max(1, latents.entries)
+        assert stats.bound is not None
+        if not self.has_latent(spec) or held + each > stats.bound:
+            msg = (
+                f"cache {self.cache.path} is full with volume {number}: it may hold "
+                f"{in_bytes(stats.bound)}, of which latents and uploads take {in_bytes(held)}; "
+                "raise --max-bytes, free its disk, or ask for fewer with --num"
+            )
+            raise CacheError(msg)
+
+
+def _warm(
+    folder: Path,
+    variant: str,
+    recipe: Recipe,
+    num: int,
+    seed: int,
+    max_bytes: str | None,
+    device: str,
+    threads: int | None,
+) -> None:
+    # Heavy, and --help does without them.
+    from ...assembly import load_generator
+    from ...cache import VolumeCache
+    from ...data import SyntheticDataset
+    from ...serving import Engine
+
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    generator = load_generator(variant, device=device)
+    recipe.check(generator.card)  # before a folder is made for what cannot be
+    opened = VolumeCache(folder, max_bytes=max_bytes)
+    with opened as cache, Engine(generator, cache) as source:
+        warming = Warming(SyntheticDataset(source, recipe, seed=seed), cache)
+        bound = cache.stats().bound
+        assert bound is not None
+        say(f"{folder} may hold {in_bytes(bound)}")
+        failures: list[GenerationError] = []
+        with Meter(f"warming {folder}", num, "volume") as meter:
+            for number in range(num):
+                try:
+                    (meter.advance if warming.step(number) else meter.skip)()
+                except GenerationError as error:
+                    failures.append(error)
+                    meter.skip()
+        if len(failures) == num:
+            raise failures[0]
+        decoded = source.stats().decoded
+        say(
+            f"{warming.made - decoded} made, {decoded} decoded from latents, {warming.there} were "
+            f"there; {folder} holds {in_bytes(cache.stats().bytes)}"
+        )
+        if failures:
+            say(f"{len(failures)} failed, where training uses a neighbour; first: {failures[0]}")
+        latents = num - len(failures) - warming.voxels(num)
+        if latents:
+            hint(f"{latents} are kept as latents alone; with more --max-bytes voxels stay too")
