@@ -19,9 +19,9 @@ PACKAGE = Path(nvgen_aug.__file__).parent
 # Modules directly under nvgen_aug: each may import those further up this list alone.
 CORE = (
     {"errors"},
-    {"spec"},
-    {"crop", "provenance", "card"},
-    {"volume", "labels", "mix", "recipe"},
+    {"spec", "share"},
+    {"crop", "provenance", "card", "schedule"},
+    {"volume", "labels", "mix", "recipe", "schedule_text"},
     {"source", "record"},
 )
 # Each part of the house, and the parts that it may import beside itself.
