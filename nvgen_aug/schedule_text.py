@@ -15,10 +15,10 @@ from .schedule import Schedule
 from .share import share
 
 FORMS = {
-    "constant": "0.3, or 3/10",
-    "linear": "linear:0:0.5:epochs=10",
-    "cosine": "cosine:0.5:0:steps=2000",
-    "piecewise": "piecewise:epochs:0=0.5,50=0.25,80=0",
+    "constant": "`0.3` or `3/10`, and a changing one for instance `linear:0:0.5:epochs=10`",
+    "linear": "`linear:0:0.5:epochs=10`",
+    "cosine": "`cosine:0.5:0:steps=2000`",
+    "piecewise": "`piecewise:epochs:0=0.5,50=0.25,80=0`",
 }
 
 
@@ -92,5 +92,5 @@ def _integer(text: str, kind: str) -> int:
 
 
 def _not(kind: str, text: str) -> RatioError:
-    msg = f"a {kind} share is written `{FORMS[kind]}`, got `{text}`"
+    msg = f"a {kind} share is written {FORMS[kind]}, got `{text}`"
     return RatioError(msg)

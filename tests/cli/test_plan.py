@@ -14,7 +14,7 @@ def printed(*arguments: str) -> list[list[str]]:
     """The lines of the table and of what follows, as words."""
     result = CliRunner().invoke(app, ["plan", *arguments])
     assert result.exit_code == 0, result.output
-    return [line.split() for line in result.stdout.splitlines()]
+    return [line.split() for line in result.stdout.splitlines() if line]
 
 
 def test_each_epoch_has_a_line_and_the_run_a_sum() -> None:

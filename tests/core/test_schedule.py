@@ -135,7 +135,7 @@ def test_a_text_means_a_schedule(text: str, schedule: Schedule) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("much", "a constant share is written `0.3, or 3/10`, got `much`"),
+        ("much", "is written `0.3` or `3/10`, and a changing one .*epochs=10`, got `much`"),
         ("50", r"did you mean 0.5\?"),
         ("1/0", "got `1/0`"),
         ("liner:0:1:epochs=3", r"there is no schedule `liner`; did you mean `linear`\?"),
