@@ -20,8 +20,8 @@ class EpochShare:
         epoch: Number of the epoch.
         samples: Samples.
         synthetic: Synthetic ones among them.
-        asked: Share that was asked for in this epoch; that of `synthetic` is less than
-            two samples off, and over the run it is less than one.
+        asked: Share that was asked for in this epoch; what was delivered is less than
+            one sample away from it.
         distinct_volumes: New volumes that are used for the first time.
         reused: Synthetic samples that use a volume again.
     """

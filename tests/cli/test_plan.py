@@ -102,7 +102,7 @@ def test_a_share_of_0_needs_no_supply() -> None:
     ("arguments", "text"),
     [
         (["--ratio", "50"], "did you mean 0.5?"),
-        (["--ratio", "liner:0:1:epochs=3"], "did you mean `linear`?"),
+        (["--ratio", "liner:0:1:epochs=3"], "did you mean `linear`"),
         (["--ratio", "linear:0:0.5:epochs=3"], "pass `epoch_length=`"),
         (["--ratio", "0.5", "--real", "0"], "--real 0 leaves no real case"),
         (["--ratio", "0.5", "--seconds-per-volume", "1", "--measure", "phantom"], "one of them"),

@@ -138,7 +138,7 @@ def test_a_text_means_a_schedule(text: str, schedule: Schedule) -> None:
         ("much", "is written `0.3` or `3/10`, and a changing one .*epochs=10`, got `much`"),
         ("50", r"did you mean 0.5\?"),
         ("1/0", "got `1/0`"),
-        ("liner:0:1:epochs=3", r"there is no schedule `liner`; did you mean `linear`\?"),
+        ("liner:0:1:epochs=3", r"there is no schedule `liner`; did you mean `linear`"),
         ("linear:0:1", "written `linear:0:0.5:epochs=10`, got `linear:0:1`"),
         ("linear:0:1:weeks=3", "got `linear:0:1:weeks=3`"),
         ("linear:0:1:epochs=x", "got `x`"),

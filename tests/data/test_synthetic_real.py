@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.utils.data
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.data import decollate_batch
 
@@ -263,6 +264,14 @@ def test_a_schedule_over_steps_is_reported_by_the_batches_of_the_sampler() -> No
     train.sampler(2)
     assert train.report().delivered == train.ratio == 0.5
     assert [key.is_synthetic for key in train.plan(0, 2)] == [False] * 4 + [True] * 4
+
+
+def test_a_schedule_can_stand_in_the_configuration_of_a_bundle() -> None:
+    ramp = {"_target_": "nvgen_aug.Linear", "start": 0, "end": 0.5, "epochs": 10}
+    pieces = {"_target_": "nvgen_aug.Piecewise", "epochs": [[0, ramp], [80, 0.25]]}
+    parser = ConfigParser({"ratio": pieces})
+    expected = Piecewise(epochs={0: Linear(0, 0.5, epochs=10), 80: 0.25})
+    assert parser.get_parsed_content("ratio") == expected
 
 
 def test_the_report_stands_where_the_source_is_gone() -> None:
