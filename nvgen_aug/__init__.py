@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .recipe import Lesions as Lesions
     from .recipe import Recipe as Recipe
     from .record import RunRecord as RunRecord
+    from .schedule import Constant as Constant
+    from .schedule import Cosine as Cosine
+    from .schedule import Linear as Linear
+    from .schedule import Piecewise as Piecewise
     from .source import VolumeSource as VolumeSource
     from .spec import VolumeSpec as VolumeSpec
     from .transforms import RandSyntheticVolume as RandSyntheticVolume
@@ -32,11 +36,15 @@ if TYPE_CHECKING:
 
 # Names are resolved on first use, so that `nvgen-aug --help` does not import torch.
 _HOME = {
+    "Constant": "schedule",
+    "Cosine": "schedule",
     "Crop": "crop",
     "CropRule": "crop",
     "LabelMap": "labels",
     "Lesions": "recipe",
+    "Linear": "schedule",
     "PhantomGenerator": "generators.phantom",
+    "Piecewise": "schedule",
     "Provenance": "provenance",
     "RandSyntheticVolume": "transforms",
     "RandSyntheticVolumeD": "transforms",

@@ -2,7 +2,7 @@
 
     NvgenError
     ├── SpecError            a volume was asked for that cannot be made
-    ├── RatioError           a share that is not a share
+    ├── RatioError           a share, or a schedule of it, that is none
     ├── LabelError           names or ids that the vocabulary lacks
     ├── DataError            the caller's own images, labels or data lists
     ├── WeightsError         weights missing, truncated or of other shape
@@ -37,7 +37,7 @@ class SpecError(NvgenError, ValueError):
 
 
 class RatioError(NvgenError, ValueError):
-    """A share of synthetic samples that is not a number in [0, 1]."""
+    """A share of synthetic samples that is not a number in [0, 1], or a schedule that cannot be."""
 
 
 class LabelError(NvgenError, ValueError):

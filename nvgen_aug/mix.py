@@ -1,75 +1,84 @@
 """Mix: which draws of a run are synthetic, as arithmetic on running counts.
 
-The share is a rational number. After `n` samples of the whole run, counted
-over epochs and ranks, exactly `floor(n × share)` of them are synthetic, so the
-delivered count is never a whole sample away from the asked one. Chance decides
-only the order inside a batch.
+What a schedule asks is summed over all batches of the run, as fractions. At
+each batch boundary exactly the floor of that sum is synthetic, so the delivered
+count is never a whole sample away from the asked one, however the share changes.
+Chance decides only the order inside a batch.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
-from numbers import Rational
-from numbers import Real
+from functools import lru_cache
+from itertools import accumulate
 from typing import final
 
-from .errors import RatioError
-
-
-def share(value: Fraction | Decimal | float | str) -> Fraction:
-    """A share of synthetic samples as an exact fraction.
-
-    A float is read as the decimal it prints as: 0.3 is 3/10, not the binary
-    number beside it, which would deliver 11 samples where 12 were asked.
-
-    Raises:
-        RatioError: unless the value is a number in [0, 1].
-    """
-    if isinstance(value, bool) or not isinstance(value, (Real, Decimal, str)):
-        msg = f"ratio must be a number in [0, 1], got {value!r}"
-        raise RatioError(msg)
-    if isinstance(value, str):
-        msg = f"ratio must be a number in [0, 1], got the text {value!r}; write it without quotes"
-        raise RatioError(msg)
-    if not isinstance(value, Rational) and not math.isfinite(value):
-        msg = f"ratio must be a number in [0, 1], got {value!r}"
-        raise RatioError(msg)
-    fraction = Fraction(value) if isinstance(value, (Rational, Decimal)) else Fraction(str(value))
-    if not 0 <= fraction <= 1:
-        hint = f" (did you mean {float(fraction / 100)}?)" if 2 <= fraction <= 100 else ""
-        msg = f"ratio must lie in [0, 1], got {value}{hint}"
-        raise RatioError(msg)
-    return fraction
+from .schedule import Schedule
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """The share of synthetic samples, as cumulative counts for the run and for each rank.
+    """The synthetic samples of a run, as cumulative counts at the batch boundaries.
 
     Args:
-        ratio: Share of synthetic samples.
+        schedule: Share of synthetic samples.
+        batch_size: Samples of a batch on one rank.
+        samples_per_rank: Samples of one rank in one epoch; its last batch may be smaller.
         world_size: Number of ranks that draw in step.
     """
 
-    ratio: Fraction
+    schedule: Schedule
+    batch_size: int
+    samples_per_rank: int
     world_size: int = 1
 
-    def synthetic_before(self, samples: int) -> int:
-        """How many of the first `samples` samples of the run are synthetic, all ranks together."""
-        return math.floor(samples * self.ratio)
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return -(-self.samples_per_rank // self.batch_size)
 
-    def rank_synthetic_before(self, samples: int, rank: int) -> int:
-        """How many of the first `samples` samples of one rank are synthetic.
+    def asked(self, epoch: int, batch: int = 0) -> Fraction:
+        """Synthetic samples that are asked of one rank before this batch of this epoch.
 
-        Each rank has the floor of its own share, and the ranks with the lowest
-        numbers have one more until the total is that of `synthetic_before`.
-        Hence every rank, too, is less than one sample away from its share, and
-        the counts never fall from one batch to the next.
+        Args:
+            epoch: Epoch of the run, from 0.
+            batch: Batch of the epoch, from 0; `batches` is the end of the epoch.
         """
-        floor = math.floor(samples * self.ratio)
-        extra = self.synthetic_before(samples * self.world_size) - floor * self.world_size
-        return floor + (1 if rank < extra else 0)
+        done = min(batch * self.batch_size, self.samples_per_rank)
+        if self.schedule.unit != "steps":
+            whole = self.samples_per_rank * self.schedule.total(epoch)
+            return whole + (done * self.schedule.share_at(epoch) if done else 0)
+        # As if all batches were full, less what the last ones of the epochs lack.
+        asked = self.batch_size * self.schedule.total(epoch * self.batches + batch)
+        lack = self.batches * self.batch_size - self.samples_per_rank
+        if lack:
+            asked -= lack * _of_last_batches(self.schedule, self.batches, _capacity(epoch))[epoch]
+        if done < batch * self.batch_size:
+            asked -= lack * self.schedule.share_at((epoch + 1) * self.batches - 1)
+        return asked
+
+    def synthetic_before(self, epoch: int, batch: int = 0) -> int:
+        """How many samples of the run are synthetic before this batch, all ranks together."""
+        return math.floor(self.world_size * self.asked(epoch, batch))
+
+    def of_rank(self, synthetic: int, rank: int) -> int:
+        """How many of that many synthetic samples of the run are this rank's.
+
+        They go to the ranks in turn. Hence every rank, too, is less than one sample
+        away from its share, and its count never falls from one batch to the next.
+        """
+        return (synthetic + self.world_size - 1 - rank) // self.world_size
+
+
+def _capacity(epochs: int) -> int:
+    return 1 << max(6, epochs.bit_length())
+
+
+@lru_cache(maxsize=8)
+def _of_last_batches(schedule: Schedule, batches: int, epochs: int) -> tuple[Fraction, ...]:
+    """Sums of the shares of the epochs' last batches, before each epoch 0 … `epochs`."""
+    last = (schedule.share_at((epoch + 1) * batches - 1) for epoch in range(epochs))
+    return tuple(accumulate(last, initial=Fraction(0)))

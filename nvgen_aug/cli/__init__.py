@@ -17,6 +17,7 @@ from .cache import cache
 from .demo import demo
 from .doctor import doctor
 from .generate import generate
+from .plan import plan
 from .serve import serve
 from .terminal import INTERRUPTED
 from .terminal import answer
@@ -59,6 +60,7 @@ def _root(
 
 app.command()(demo)
 app.command()(generate)
+app.command()(plan)
 app.command()(serve)
 app.command()(train)
 app.add_typer(cache, name="cache")

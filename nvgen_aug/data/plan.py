@@ -16,6 +16,10 @@ import numpy as np
 
 from ..errors import DataError
 from ..mix import Mix
+from ..schedule import Constant
+from ..schedule import Schedule
+from ..schedule import as_schedule
+from ..share import Share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,7 +76,7 @@ class Plan:
 
     Args:
         seed: Where the order comes from.
-        ratio: Share of synthetic samples.
+        ratio: Share of synthetic samples, or a schedule of it.
         epoch_length: Samples of an epoch, all ranks together.
         real_length: Cases of the real dataset.
         volume_seed: Seed of the synthetic dataset.
@@ -82,10 +86,11 @@ class Plan:
 
     Raises:
         DataError: if `batch_size` or `world_size` is not a positive integer.
+        RatioError: for a share that is not in [0, 1].
     """
 
     seed: int
-    ratio: Fraction
+    ratio: Schedule | Share
     epoch_length: int
     real_length: int
     volume_seed: int = 0
@@ -96,6 +101,13 @@ class Plan:
     def __post_init__(self) -> None:
         for name in ("batch_size", "world_size"):
             object.__setattr__(self, name, as_integer(name, getattr(self, name), 1))
+        object.__setattr__(self, "ratio", as_schedule(self.ratio))
+
+    @property
+    def schedule(self) -> Schedule:
+        """Share of synthetic samples at each time of the run."""
+        assert isinstance(self.ratio, Schedule), "made one by __post_init__"
+        return self.ratio
 
     @property
     def samples_per_rank(self) -> int:
@@ -110,7 +122,7 @@ class Plan:
     @property
     def mix(self) -> Mix:
         """Counts of synthetic samples."""
-        return Mix(self.ratio, self.world_size)
+        return Mix(self.schedule, self.batch_size, self.samples_per_rank, self.world_size)
 
     @property
     def window(self) -> int:
@@ -119,13 +131,17 @@ class Plan:
 
     @property
     def _synthetic_at_most(self) -> int:
-        return math.ceil(self.batch_size * self.world_size * self.ratio)
+        return math.ceil(self.batch_size * self.world_size * self.schedule.most)
 
     def synthetic_in_epoch(self, epoch: int) -> int:
         """Synthetic samples of an epoch, all ranks together."""
-        samples = self.samples_per_rank * self.world_size
         before = self.mix.synthetic_before
-        return before((epoch + 1) * samples) - before(epoch * samples)
+        return before(epoch + 1) - before(epoch)
+
+    def asked_in_epoch(self, epoch: int) -> Fraction:
+        """Synthetic samples that the share asks for in an epoch, all ranks together."""
+        asked = self.mix.asked
+        return self.world_size * (asked(epoch + 1) - asked(epoch))
 
     def keys(self, epoch: int, batch: int, rank: int = 0) -> list[SampleKey]:
         """The samples of one batch of one rank, in order.
@@ -137,16 +153,13 @@ class Plan:
         """
         first = batch * self.batch_size
         last = min(first + self.batch_size, self.samples_per_rank)
-        begin = epoch * self.samples_per_rank + first
-        end = epoch * self.samples_per_rank + last
-        size = end - begin
-        counts = [
-            self.mix.rank_synthetic_before(end, r) - self.mix.rank_synthetic_before(begin, r)
-            for r in range(rank + 1)
-        ]
+        size = last - first
+        mix = self.mix
+        synthetic = mix.synthetic_before(epoch, batch)
+        after = mix.synthetic_before(epoch, batch + 1)
+        counts = [mix.of_rank(after, r) - mix.of_rank(synthetic, r) for r in range(rank + 1)]
         # Draws before this global batch, then those of the ranks before this one.
-        synthetic = self.mix.synthetic_before(begin * self.world_size)
-        real = begin * self.world_size - synthetic
+        real = (epoch * self.samples_per_rank + first) * self.world_size - synthetic
         synthetic += sum(counts[:rank])
         real += rank * size - sum(counts[:rank])
         is_synthetic = np.arange(size) < counts[rank]
@@ -217,6 +230,26 @@ def as_integer(name: str, value: Any, least: int) -> int:
         msg = f"{name} must be an integer ≥ {least}, got {value!r}"
         raise DataError(msg)
     return int(value)
+
+
+def epoch_length_for(ratio: Schedule | Share, real_length: int) -> int:
+    """The fewest samples of an epoch in which every real case appears.
+
+    Raises:
+        DataError: for a share of 1, or one that changes: an epoch's length must then
+            be given.
+    """
+    schedule = as_schedule(ratio)
+    if not isinstance(schedule, Constant):
+        msg = (
+            f"under the schedule {schedule} no one length of an epoch shows every real case; "
+            f"pass `epoch_length=`, such as {max(1, real_length)}"
+        )
+        raise DataError(msg)
+    if schedule.most == 1:
+        msg = "ratio 1 has no real case to count an epoch by; pass `epoch_length=`"
+        raise DataError(msg)
+    return math.ceil(real_length / (1 - schedule.most))
 
 
 def volume_seed_of(seed: int, volume: int) -> int:

@@ -91,7 +91,7 @@ def configuration(plan: Plan, volumes: str) -> dict[str, Any]:
     """
     return {
         "seed": plan.seed,
-        "ratio": str(plan.ratio),
+        "ratio": str(plan.schedule),
         "epoch_length": plan.epoch_length,
         "real_length": plan.real_length,
         "max_reuse": plan.max_reuse,

@@ -20,6 +20,8 @@ class EpochShare:
         epoch: Number of the epoch.
         samples: Samples.
         synthetic: Synthetic ones among them.
+        asked: Share that was asked for in this epoch; what was delivered is less than
+            one sample away from it.
         distinct_volumes: New volumes that are used for the first time.
         reused: Synthetic samples that use a volume again.
     """
@@ -27,6 +29,7 @@ class EpochShare:
     epoch: int
     samples: int
     synthetic: int
+    asked: float
     distinct_volumes: int
     reused: int
 
@@ -45,7 +48,7 @@ class BlendReport:
     end. What it cost (generations, cache hits) is in `source`.
 
     Args:
-        asked: Share of synthetic samples that was asked for.
+        asked: Share of synthetic samples that was asked for, over all these epochs.
         epochs: One entry per epoch, the current one included.
         max_reuse: Uses of each volume.
         failures: Volumes that failed in this process.
@@ -114,7 +117,8 @@ class BlendReport:
 def epoch_share(plan: Plan, epoch: int) -> EpochShare:
     """What an epoch holds by plan."""
     samples = plan.samples_per_rank * plan.world_size
-    before = plan.mix.synthetic_before(epoch * samples)
+    before = plan.mix.synthetic_before(epoch)
     synthetic = plan.synthetic_in_epoch(epoch)
     distinct = plan.distinct_volumes(before + synthetic) - plan.distinct_volumes(before)
-    return EpochShare(epoch, samples, synthetic, distinct, synthetic - distinct)
+    asked = float(plan.asked_in_epoch(epoch) / samples)
+    return EpochShare(epoch, samples, synthetic, asked, distinct, synthetic - distinct)

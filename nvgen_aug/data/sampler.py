@@ -123,7 +123,7 @@ class SyntheticRealSampler(DistributedSampler[SampleKey]):
 
     def _announce(self, now: int, ahead: int, announced: deque[int]) -> int:
         """Say which new volumes come next, on from batch `ahead` of the run; the new `ahead`."""
-        if self._synthetic is None or not self.plan.ratio:
+        if self._synthetic is None or not self.plan.schedule.most:
             return ahead
         while announced and announced[0] <= now:
             announced.popleft()

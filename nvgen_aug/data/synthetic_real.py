@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
-from decimal import Decimal
 from fractions import Fraction
 from operator import index as as_index
 from typing import Any
@@ -19,7 +17,9 @@ from torch.utils.data import IterableDataset
 from ..errors import DataError
 from ..errors import GenerationError
 from ..errors import SourceError
-from ..mix import share
+from ..schedule import Schedule
+from ..schedule import as_schedule
+from ..share import Share
 from ..source import SourceStats
 from .chance import Chance
 from .chance import Transform
@@ -30,6 +30,7 @@ from .plan import Plan
 from .plan import SampleKey
 from .plan import as_integer
 from .plan import derived_seed
+from .plan import epoch_length_for
 from .progress import Progress
 from .progress import configuration
 from .report import BlendReport
@@ -60,16 +61,19 @@ class SyntheticRealDataset(Dataset[Any]):
             and `label`, tensors or arrays `[C, X, Y, Z]`. Its own random transforms
             are seeded for each item, too. Not needed if `ratio` is 1.
         synthetic: Synthetic volumes. Not needed, and never touched, if `ratio` is 0.
-        ratio: Share of synthetic samples in [0, 1]; 0.3 means exactly 3 of 10.
+        ratio: Share of synthetic samples in [0, 1]; 0.3 means exactly 3 of 10. Or a
+            schedule of it: `Constant`, `Linear`, `Cosine` or `Piecewise`, by epochs or
+            by steps, which are the global batches of the run.
         transform: Random augmentation of both kinds; a list becomes a `Compose`.
         epoch_length: Samples of an epoch, all ranks together. `None` is the fewest
-            in which every real case appears: ⌈len(real) / (1 − ratio)⌉.
+            in which every real case appears: ⌈len(real) / (1 − ratio)⌉. A schedule,
+            and ratio 1, must give it.
         seed: Where order and augmentation come from.
         check: Look at every voxel of real items (about 1 ms per million) and at
             the shapes of each batch.
 
     Raises:
-        RatioError: if `ratio` is not in [0, 1].
+        RatioError: if `ratio` is neither a schedule nor a number in [0, 1].
         DataError: for data that cannot be used, or arguments that contradict.
     """
 
@@ -78,25 +82,22 @@ class SyntheticRealDataset(Dataset[Any]):
         real: Any,
         synthetic: SyntheticDataset | None,
         *,
-        ratio: Fraction | Decimal | float,
+        ratio: Schedule | Share,
         transform: Transform = None,
         epoch_length: int | None = None,
         seed: int = 0,
         check: bool = True,
     ) -> None:
-        self.ratio = share(ratio)
+        self.schedule = as_schedule(ratio)
         self.synthetic = synthetic
         self.seed = as_integer("seed", seed, 0)
         self.check = check
-        real_length = _length_of(real, self.ratio)
-        if self.ratio > 0 and synthetic is None:
+        real_length = _length_of(real, self.schedule)
+        if self.schedule.most > 0 and synthetic is None:
             msg = f"ratio {ratio} needs a SyntheticDataset, got None; pass one, or ratio=0"
             raise DataError(msg)
         if epoch_length is None:
-            if self.ratio == 1:
-                msg = "ratio 1 has no real case to count an epoch by; pass `epoch_length=`"
-                raise DataError(msg)
-            epoch_length = math.ceil(real_length / (1 - self.ratio))
+            epoch_length = epoch_length_for(self.schedule, real_length)
         self.epoch_length = as_integer("epoch_length", epoch_length, 1)
         self.progress = Progress()
         self._real_length = real_length
@@ -123,6 +124,12 @@ class SyntheticRealDataset(Dataset[Any]):
         if self.check:
             check_batch(items, [name for _, name in loaded])
         return items
+
+    @property
+    def ratio(self) -> Fraction:
+        """The share of synthetic samples that is asked for in the current epoch."""
+        plan, epoch = self._current, self.progress.epoch
+        return plan.asked_in_epoch(epoch) / (plan.samples_per_rank * plan.world_size)
 
     @property
     def real(self) -> Any:
@@ -154,7 +161,10 @@ class SyntheticRealDataset(Dataset[Any]):
     def plan(
         self, epoch: int, batch_size: int = 1, num_replicas: int = 1, rank: int = 0
     ) -> list[SampleKey]:
-        """The keys of an epoch, as a sampler of this layout yields them; nothing is loaded."""
+        """The keys of an epoch, as a sampler of this layout yields them; nothing is loaded.
+
+        A schedule over steps counts the batches of this layout.
+        """
         return list(self._layout(batch_size, num_replicas).epoch(epoch, rank))
 
     def layout(self, batch_size: int, num_replicas: int) -> Plan:
@@ -201,15 +211,17 @@ class SyntheticRealDataset(Dataset[Any]):
 
         The plan is known even where the source is gone, which then is `None` in the report.
         """
-        plan = self.progress.plan or self._plan
-        synthetic = self.synthetic if self.ratio else None
+        plan = self._current
+        synthetic = self.synthetic if self.schedule.most else None
         stats: SourceStats | None = None
         if synthetic is not None:
             with suppress(SourceError):
                 stats = synthetic.source.stats()
+        epochs = self.progress.epoch + 1
+        samples = epochs * plan.samples_per_rank * plan.world_size
         return BlendReport(
-            asked=float(self.ratio),
-            epochs=tuple(epoch_share(plan, epoch) for epoch in range(self.progress.epoch + 1)),
+            asked=float(plan.world_size * plan.mix.asked(epochs) / samples),
+            epochs=tuple(epoch_share(plan, epoch) for epoch in range(epochs)),
             max_reuse=plan.max_reuse,
             failures=0 if synthetic is None else synthetic.failures,
             source=stats,
@@ -218,12 +230,19 @@ class SyntheticRealDataset(Dataset[Any]):
     @property
     def volumes_digest(self) -> str:
         """Names the synthetic volumes; empty if there are none."""
-        return self.synthetic.digest() if self.synthetic is not None and self.ratio else ""
+        if self.synthetic is None or not self.schedule.most:
+            return ""
+        return self.synthetic.digest()
+
+    @property
+    def _current(self) -> Plan:
+        """The plan that was laid out last, by a sampler; else that of batches of one."""
+        return self.progress.plan or self._plan
 
     def _layout(self, batch_size: int, world_size: int) -> Plan:
         return Plan(
             seed=self.seed,
-            ratio=self.ratio,
+            ratio=self.schedule,
             epoch_length=self.epoch_length,
             real_length=self._real_length,
             volume_seed=0 if self.synthetic is None else self.synthetic.seed,
@@ -277,14 +296,14 @@ class SyntheticRealDataset(Dataset[Any]):
         return real_item(raw, case, check=self.check, status=status)
 
 
-def _length_of(real: Any, ratio: Fraction) -> int:
+def _length_of(real: Any, schedule: Schedule) -> int:
     if isinstance(real, IterableDataset):
         msg = (
             f"real cases must have numbers, but {type(real).__name__} is an IterableDataset; "
             "use a dataset with `len` and indices, such as monai.data.CacheDataset"
         )
         raise DataError(msg)
-    if real is None and ratio == 1:
+    if real is None and schedule.least == 1:
         return 0
     try:
         length = len(real)
@@ -294,7 +313,7 @@ def _length_of(real: Any, ratio: Fraction) -> int:
             "instance monai.data.CacheDataset"
         )
         raise DataError(msg) from error
-    if length == 0 and ratio < 1:
+    if length == 0 and schedule.least < 1:
         msg = (
             "the real dataset is empty; check its data list, or pass ratio=1 to train on "
             "synthetic volumes alone"

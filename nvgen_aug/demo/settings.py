@@ -9,7 +9,7 @@ from typing import Any
 from typing import final
 
 from ..errors import DataError
-from ..mix import share
+from ..share import share
 from .fit import Schedule
 
 EPOCHS = 10

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
+from dataclasses import astuple
 from fractions import Fraction
 from typing import Any
 
@@ -13,15 +15,20 @@ from hypothesis import strategies as st
 
 from nvgen_aug.data import Plan
 from nvgen_aug.data import SampleKey
+from nvgen_aug.data.plan import epoch_length_for
 from nvgen_aug.errors import DataError
+from nvgen_aug.schedule import Cosine
+from nvgen_aug.schedule import Linear
+from nvgen_aug.schedule import Piecewise
+from nvgen_aug.schedule import Schedule
+from tests.data.schedules import SCHEDULES
 
 SHARES = st.fractions(0, 1, max_denominator=40)
 
 
-def plan(ratio: Fraction | str, **arguments: Any) -> Plan:
-    return Plan(
-        **{"seed": 0, "epoch_length": 24, "real_length": 7, **arguments}, ratio=Fraction(ratio)
-    )
+def plan(ratio: Schedule | Fraction | str, **arguments: Any) -> Plan:
+    share = ratio if isinstance(ratio, Schedule) else Fraction(ratio)
+    return Plan(**{"seed": 0, "epoch_length": 24, "real_length": 7, **arguments}, ratio=share)
 
 
 def what(key: SampleKey) -> tuple[Any, ...]:
@@ -36,41 +43,44 @@ def test_a_share_of_0_3_gives_1_1_1_1_2_synthetic_in_batches_of_4() -> None:
     assert counts == [1, 1, 1, 1, 2] * 2
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
-    ratio=SHARES,
+    schedule=SCHEDULES,
     length=st.integers(1, 40),
     batch=st.integers(1, 7),
     world=st.integers(1, 5),
     seed=st.integers(0, 2**40),
 )
 def test_the_delivered_share_is_less_than_a_sample_off_at_every_batch_boundary(
-    ratio: Fraction, length: int, batch: int, world: int, seed: int
+    schedule: Schedule, length: int, batch: int, world: int, seed: int
 ) -> None:
-    run = plan(ratio, epoch_length=length, batch_size=batch, world_size=world, seed=seed)
+    run = plan(schedule, epoch_length=length, batch_size=batch, world_size=world, seed=seed)
     seen = [0] * world
     synthetic = [0] * world
+    asked = Fraction(0)  # of one rank
     for epoch in range(3):
         for number in range(run.batches):
+            time = epoch if schedule.unit == "epochs" else epoch * run.batches + number
+            asked += schedule.share_at(time) * len(run.keys(epoch, number))
             for rank in range(world):
                 keys = run.keys(epoch, number, rank)
                 seen[rank] += len(keys)
                 synthetic[rank] += sum(key.is_synthetic for key in keys)
-                assert abs(synthetic[rank] - ratio * seen[rank]) < 1
+                assert abs(synthetic[rank] - asked) < 1
             assert len(set(seen)) == 1
-            assert abs(sum(synthetic) - ratio * sum(seen)) < 1
+            assert abs(sum(synthetic) - world * asked) < 1
         assert seen[0] == (epoch + 1) * run.samples_per_rank
 
 
 @settings(max_examples=20, deadline=None)
 @given(
-    ratio=SHARES,
+    ratio=SCHEDULES,
     batch=st.sampled_from([4, 8, 12]),
     batches=st.integers(1, 5),
     reuse=st.integers(1, 4),
 )
 def test_1_2_and_4_ranks_with_one_global_batch_draw_the_same_samples(
-    ratio: Fraction, batch: int, batches: int, reuse: int
+    ratio: Schedule, batch: int, batches: int, reuse: int
 ) -> None:
     def of_ranks(world: int) -> list[Counter[tuple[Any, ...]]]:
         run = plan(
@@ -113,12 +123,13 @@ def test_each_volume_of_a_window_is_used_exactly_max_reuse_times_and_never_twice
 
 @settings(max_examples=30, deadline=None)
 @given(
-    ratio=st.fractions(0, Fraction(19, 20), max_denominator=20),
+    ratio=SCHEDULES,
     batch=st.integers(1, 6),
     world=st.integers(1, 3),
+    seed=st.integers(0, 99),
 )
-def test_real_cases_come_in_the_same_order_and_view_whatever_the_ratio(
-    ratio: Fraction, batch: int, world: int
+def test_real_cases_come_in_the_same_order_and_view_whatever_the_share(
+    ratio: Schedule, batch: int, world: int, seed: int
 ) -> None:
     def real(run: Plan) -> list[tuple[int, int]]:
         """Real draws in the order of the run: global batches, then ranks, then slots."""
@@ -131,8 +142,8 @@ def test_real_cases_come_in_the_same_order_and_view_whatever_the_ratio(
             if not key.is_synthetic
         ]
 
-    mixed = real(plan(ratio, batch_size=batch, world_size=world))
-    alone = real(plan(0, epoch_length=200))
+    mixed = real(plan(ratio, batch_size=batch, world_size=world, seed=seed))
+    alone = real(plan("0", epoch_length=200, seed=seed))
     assert mixed == alone[: len(mixed)]
     # Every pass over the real cases is a permutation.
     for begin in range(0, len(mixed) - 6, 7):
@@ -165,3 +176,74 @@ def test_seeds_fit_into_63_bits_and_views_are_all_different() -> None:
 def test_a_batch_size_that_is_no_positive_integer_is_refused(size: Any) -> None:
     with pytest.raises(DataError, match="batch_size"):
         plan("1/2", batch_size=size)
+
+
+@settings(max_examples=30, deadline=None)
+@given(few=SCHEDULES, many=SCHEDULES, batch=st.integers(1, 6), reuse=st.integers(1, 4))
+def test_the_volumes_of_the_arm_with_fewer_draws_are_among_those_of_the_other(
+    few: Schedule, many: Schedule, batch: int, reuse: int
+) -> None:
+    def volumes(ratio: Schedule) -> tuple[int, set[int]]:
+        run = plan(ratio, batch_size=batch, max_reuse=reuse)
+        keys = [key for epoch in range(4) for key in run.epoch(epoch) if key.is_synthetic]
+        return len(keys), {key.index for key in keys}
+
+    (_, smaller), (_, larger) = sorted([volumes(few), volumes(many)], key=lambda arm: arm[0])
+    assert smaller <= larger
+
+
+@pytest.mark.parametrize(
+    ("arguments", "digest"),
+    [
+        ({"ratio": "3/10", "epoch_length": 40, "batch_size": 4}, "225843cdc847c6fe"),
+        (
+            {"ratio": "1/3", "seed": 5, "epoch_length": 26, "batch_size": 3, "world_size": 2,
+             "max_reuse": 3},
+            "072f3ca5a9c0253e",
+        ),
+        (
+            {"ratio": "7/11", "seed": 1, "epoch_length": 101, "real_length": 13, "batch_size": 6,
+             "world_size": 4, "volume_seed": 9, "max_reuse": 2},
+            "b594d360c1093121",
+        ),
+        ({"ratio": "0", "epoch_length": 17, "real_length": 5, "batch_size": 4}, "65c83a11e25f58fc"),
+        (
+            {"ratio": "1", "epoch_length": 17, "real_length": 0, "batch_size": 4, "max_reuse": 2},
+            "63845cadf51cb1c6",
+        ),
+        (
+            {"ratio": "1/2", "epoch_length": 300, "real_length": 31, "batch_size": 150,
+             "max_reuse": 4},
+            "3cef69ef3edb3e83",
+        ),
+    ],
+)  # fmt: skip
+def test_a_constant_share_gives_the_plan_that_earlier_releases_gave(
+    arguments: dict[str, Any], digest: str
+) -> None:
+    run = plan(**arguments)
+    sha = hashlib.sha256()
+    for epoch in range(3):
+        for number in range(run.batches):
+            for rank in range(run.world_size):
+                for key in run.keys(epoch, number, rank):
+                    sha.update(repr(astuple(key)).encode())
+    assert sha.hexdigest()[:16] == digest
+
+
+def test_the_share_follows_its_schedule() -> None:
+    def synthetic(ratio: Schedule, epochs: int = 4) -> list[int]:
+        run = plan(ratio, epoch_length=20, batch_size=4)
+        return [run.synthetic_in_epoch(epoch) for epoch in range(epochs)]
+
+    assert synthetic(Linear(0, 0.6, epochs=3)) == [0, 4, 8, 12]
+    assert synthetic(Piecewise(steps={0: 1, 5: 0, 10: Linear(0, 1, steps=5)})) == [20, 0, 8, 20]
+    assert synthetic(Cosine(0.5, 0, epochs=2)) == [10, 5, 0, 0]
+
+
+def test_a_changing_share_needs_the_length_of_an_epoch() -> None:
+    assert epoch_length_for(0.3, 5) == 8
+    with pytest.raises(DataError, match=r"linear:0:1/2:epochs=3 .* pass `epoch_length=`.* as 5"):
+        epoch_length_for(Linear(0, 0.5, epochs=3), 5)
+    with pytest.raises(DataError, match="ratio 1 has no real case"):
+        epoch_length_for(1, 5)

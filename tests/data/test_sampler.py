@@ -17,13 +17,17 @@ from nvgen_aug.data import SampleKey
 from nvgen_aug.data import SyntheticRealDataset
 from nvgen_aug.errors import DataError
 from nvgen_aug.errors import ServerUnavailable
+from nvgen_aug.schedule import Cosine
+from nvgen_aug.schedule import Linear
+from nvgen_aug.schedule import Schedule
 from tests.data.phantoms import PhantomSource
 from tests.data.phantoms import real_cases
 from tests.data.phantoms import synthetic
+from tests.data.schedules import SCHEDULES
 
 
 def blend(
-    ratio: float = 0.5, source: PhantomSource | None = None, **more: Any
+    ratio: Schedule | float = 0.5, source: PhantomSource | None = None, **more: Any
 ) -> SyntheticRealDataset:
     volumes = synthetic(source, max_reuse=more.pop("max_reuse", 2))
     return SyntheticRealDataset(real_cases(), volumes, ratio=ratio, **more)
@@ -113,14 +117,14 @@ def run_of(
 
 @settings(max_examples=25, deadline=None)
 @given(
-    ratio=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    ratio=SCHEDULES,
     length=st.integers(1, 30),
     batch=st.integers(1, 5),
     world=st.integers(1, 3),
     stops=st.lists(st.integers(0, 30), min_size=1, max_size=3),
 )
 def test_a_resumed_run_repeats_and_skips_nothing(
-    ratio: float, length: int, batch: int, world: int, stops: list[int]
+    ratio: Schedule, length: int, batch: int, world: int, stops: list[int]
 ) -> None:
     state = None
     walked: list[list[SampleKey]] = [[] for _ in range(world)]
@@ -192,6 +196,27 @@ def test_a_state_of_another_configuration_is_refused_with_the_difference() -> No
         train.resume({"epoch": 1})
     with pytest.raises(DataError, match="batches_done"):
         train.checkpoint(5)
+
+
+def test_another_schedule_is_refused_with_both_and_the_same_one_goes_on() -> None:
+    train = blend(Linear(0, 0.5, epochs=10), epoch_length=8)
+    train.sampler(2)
+    state = json.loads(json.dumps(train.checkpoint(1)))
+    other = blend(Cosine(0, 0.5, epochs=10), epoch_length=8)
+    sampler = other.sampler(2)
+    difference = r"\(ratio: saved 'linear:0:1/2:epochs=10', now 'cosine:0:1/2:epochs=10'\)"
+    with pytest.raises(DataError, match=difference):
+        other.resume(state)
+    with pytest.raises(DataError, match=difference):
+        sampler.load_state_dict(state)
+    constant = blend(0.5, epoch_length=8)
+    constant.sampler(2)
+    with pytest.raises(DataError, match=r"now '1/2'\)"):
+        constant.resume(state)
+    same = blend(Linear(0.0, 0.5, epochs=10), epoch_length=8)
+    sampler = same.sampler(2)
+    same.resume(state)
+    assert list(sampler) == train.plan(0, 2)[2:]
 
 
 def test_a_sampler_s_own_state_goes_on_after_the_last_key() -> None:

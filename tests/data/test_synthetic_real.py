@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from fractions import Fraction
 from typing import Any
 
 import monai.data
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.utils.data
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.data import decollate_batch
 
@@ -21,6 +23,8 @@ from nvgen_aug.data.chance import Chance
 from nvgen_aug.errors import DataError
 from nvgen_aug.errors import RatioError
 from nvgen_aug.errors import ServerUnavailable
+from nvgen_aug.schedule import Linear
+from nvgen_aug.schedule import Piecewise
 from nvgen_aug.source import SourceStats
 from tests.data.phantoms import EDGE
 from tests.data.phantoms import KEYS
@@ -244,6 +248,32 @@ def test_the_report_counts_by_plan() -> None:
     assert json.loads(json.dumps(report.to_dict()))["synthetic"] == 90
 
 
+def test_the_report_says_what_a_schedule_asked_and_delivered() -> None:
+    train = blend(Linear(0, 0.6, epochs=3), epoch_length=20)
+    train.set_epoch(3)
+    report = train.report()
+    assert [epoch.asked for epoch in report.epochs] == [0, 0.2, 0.4, 0.6]
+    assert [epoch.synthetic for epoch in report.epochs] == [0, 4, 8, 12]
+    assert report.asked == report.delivered == 0.3
+    assert train.ratio == Fraction(3, 5)
+    assert json.loads(json.dumps(report.to_dict()))["epochs"][1]["asked"] == 0.2
+
+
+def test_a_schedule_over_steps_is_reported_by_the_batches_of_the_sampler() -> None:
+    train = blend(Piecewise(steps={0: 0, 2: 1}), epoch_length=8)
+    train.sampler(2)
+    assert train.report().delivered == train.ratio == 0.5
+    assert [key.is_synthetic for key in train.plan(0, 2)] == [False] * 4 + [True] * 4
+
+
+def test_a_schedule_can_stand_in_the_configuration_of_a_bundle() -> None:
+    ramp = {"_target_": "nvgen_aug.Linear", "start": 0, "end": 0.5, "epochs": 10}
+    pieces = {"_target_": "nvgen_aug.Piecewise", "epochs": [[0, ramp], [80, 0.25]]}
+    parser = ConfigParser({"ratio": pieces})
+    expected = Piecewise(epochs={0: Linear(0, 0.5, epochs=10), 80: 0.25})
+    assert parser.get_parsed_content("ratio") == expected
+
+
 def test_the_report_stands_where_the_source_is_gone() -> None:
     class Gone(PhantomSource):
         __slots__ = ()
@@ -286,6 +316,18 @@ class Stream(torch.utils.data.IterableDataset[Any]):
 
     def __iter__(self) -> Any:
         return iter([real_case(0)])
+
+
+def test_a_schedule_without_an_epoch_s_length_is_refused() -> None:
+    with pytest.raises(DataError, match=r"pass `epoch_length=`, such as 5"):
+        blend(Linear(0, 0.5, epochs=3))
+
+
+def test_a_schedule_that_ever_asks_needs_synthetic_volumes() -> None:
+    with pytest.raises(DataError, match="SyntheticDataset"):
+        SyntheticRealDataset(
+            real_cases(), None, ratio=Piecewise(epochs={0: 0, 90: 0.1}), epoch_length=5
+        )
 
 
 def test_datasets_without_numbers_are_refused() -> None:
