@@ -212,7 +212,9 @@ class Connection:
         self._socket.close()
 
     def _greet(self, pool: Pool) -> RingView:
-        self._socket.sendall(m.frame(m.Hello(m.PROTOCOL)))
+        # A server that takes nobody has said why and hung up, perhaps before it was greeted.
+        with suppress(BrokenPipeError):
+            self._socket.sendall(m.frame(m.Hello(m.PROTOCOL)))
         flags = socket.MSG_CMSG_CLOEXEC
         prefix, fds, _, _ = socket.recv_fds(self._socket, 1, 1, flags)
         try:

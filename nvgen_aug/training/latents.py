@@ -69,7 +69,8 @@ def encode_pool(
         if index % 50 == 49:
             fraction = (index + 1) / len(pool)
             report(Progress("latents", index + 1, fraction, 0.0, 0.0, 0.0))
-    means = np.stack(rows)
+    # In one order of memory, whether just encoded or read: a sum depends on it.
+    means = np.ascontiguousarray(np.stack(rows))
     partial = path.with_suffix(".partial.npy")
     np.save(partial, means)
     os.replace(partial, path)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -152,6 +153,25 @@ def test_more_clients_than_it_takes_are_told_so(
         with pytest.raises(SourceError, match="has 1 clients, which is all it takes"):
             other.stats()
         one.stats()
+
+
+def test_a_refusal_is_heard_by_a_client_that_had_not_greeted_yet() -> None:
+    with private_directory() as directory:
+        listener = listen(directory / "socket")
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(m.frame(m.Failure.of(SourceError("come back later"))))
+
+        for _ in range(20):  # sometimes it hangs up before the greeting, sometimes after
+            thread = Thread(target=refuse)
+            thread.start()
+            client = Client(f"unix:{directory / 'socket'}")
+            with client, pytest.raises(SourceError, match="come back later"):
+                client.stats()
+            thread.join()
+        listener.close()
 
 
 def test_the_socket_is_for_its_owner_only() -> None:
