@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,8 +22,6 @@ def test_ctrl_c_ends_in_one_line_without_orphans_and_with_a_cache(tmp_path: Path
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Where a shell runs the tests in its background, they inherit that Ctrl-C is ignored.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     with demo:
         assert demo.stderr is not None
