@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from typing import final
 
+from .whole_file import replacing
+
 PACKAGES = ("torch", "monai", "zarr", "zarrs", "numpy", "scipy", "nibabel", "safetensors")
 
 
@@ -60,9 +62,8 @@ class RunRecord:
         """Write the record beside its final place and rename it there."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_text(self.to_json(), encoding="utf-8")
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_text(self.to_json(), encoding="utf-8")
         return path
 
     @classmethod

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..card import VariantCard
 from ..errors import DataError
 from ..spec import VolumeSpec
 from ..volume import SyntheticVolume
+from ..whole_file import replacing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +94,8 @@ class VolumeFiles:
             else:
                 files[self.label] = _nifti(volume.label[0], volume)
             for path, content in files.items():
-                _replace(path, content)
+                with replacing(path) as partial:
+                    partial.write_bytes(content)
             record: dict[str, Any] = {
                 "provenance": json.loads(volume.provenance.to_json()),
                 "spec": json.loads(spec.to_json()),
@@ -103,7 +104,8 @@ class VolumeFiles:
                 "files": {path.name: _sha256(content) for path, content in files.items()},
             }
             text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-            _replace(self.sidecar, text.encode())
+            with replacing(self.sidecar) as partial:
+                partial.write_bytes(text.encode())
         except OSError as error:
             msg = f"cannot write to {self.folder}: {error.strerror}; choose another folder"
             raise DataError(msg) from error
@@ -126,12 +128,3 @@ def _voxels(path: Path) -> NDArray[np.generic]:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

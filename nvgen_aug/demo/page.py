@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import final
+
+from ..whole_file import replacing
 
 _STYLE = """
 :root { color-scheme: light; --ink: #0f172a; --soft: #475569; --line: #e2e8f0; --accent: #d9480f; }
@@ -91,12 +92,8 @@ class Page:
             f"<main>\n{chr(10).join(self._parts)}\n</main>\n</body>\n</html>\n"
         )
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
+        with replacing(path) as partial:
             partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from PIL import ImageDraw
 from PIL import ImageFont
 
 from ..errors import DataError
+from ..whole_file import replacing
 from .planes import Colour
 from .planes import Plane
 from .planes import View
@@ -245,12 +245,8 @@ def _arrange(cells: Sequence[Image.Image], columns: int, legend: Image.Image | N
 
 def _write(sheet: Image.Image, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         sheet.save(partial, format="PNG", compress_level=6)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..generators.maisi.networks import Autoencoder
+from ..whole_file import replacing
 from .pool import Pool
 from .run import Progress
 
@@ -71,7 +71,6 @@ def encode_pool(
             report(Progress("latents", index + 1, fraction, 0.0, 0.0, 0.0))
     # In one order of memory, whether just encoded or read: a sum depends on it.
     means = np.ascontiguousarray(np.stack(rows))
-    partial = path.with_suffix(".partial.npy")
-    np.save(partial, means)
-    os.replace(partial, path)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.save(file, means)
     return Latents(means, float(1.0 / means.astype(np.float32).std()))

@@ -8,7 +8,6 @@ written together every five minutes, beside the old file and then renamed over i
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -20,6 +19,8 @@ from typing import final
 
 import torch
 from torch import nn
+
+from ..whole_file import replacing
 
 _SECONDS_BETWEEN_CHECKPOINTS: Final = 300.0
 _WARM_UP_STEPS: Final = 40
@@ -74,7 +75,6 @@ class Run:
         self.network = network
         self.path = work_dir / f"{stage}.checkpoint"
         self.budget = 60.0 * minutes
-        self.learning_rate = learning_rate
         self.ema = ema
         self.report = report
         self.step = 0
@@ -145,18 +145,15 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        partial = self.path.with_suffix(".partial")
-        torch.save(
-            {
-                "network": self.network.state_dict(),
-                "average": self.average,
-                "optimizer": self.optimizer.state_dict(),
-                "step": self.step,
-                "seconds": self.seconds,
-            },
-            partial,
-        )
-        os.replace(partial, self.path)
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        with replacing(self.path) as partial:
+            torch.save(state, partial)
 
     def _load(self) -> None:
         state: dict[str, Any] = torch.load(self.path, weights_only=True)

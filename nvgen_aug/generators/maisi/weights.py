@@ -8,7 +8,6 @@ ever unpickled.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ...errors import WeightsError
+from ...whole_file import replacing
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 TEMPLATE_FILE: Final = "template.safetensors"
@@ -92,9 +92,8 @@ def save_weights(
         for key, value in state.items()
     }
     tensors[SCALE_FACTOR] = torch.tensor([scale_factor], dtype=torch.float32)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        save_file(tensors, partial)
 
 
 def weights_digest(paths: list[Path]) -> str:
