@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from .card import VariantCard as VariantCard
     from .crop import Crop as Crop
     from .crop import CropRule as CropRule
-    from .data import SyntheticDataset as SyntheticDataset
-    from .data import SyntheticRealDataset as SyntheticRealDataset
+    from .data.synthetic import SyntheticDataset as SyntheticDataset
+    from .data.synthetic_real import SyntheticRealDataset as SyntheticRealDataset
     from .generators.phantom import PhantomGenerator as PhantomGenerator
     from .labels import LabelMap as LabelMap
     from .provenance import Provenance as Provenance
@@ -52,8 +52,8 @@ _HOME = {
     "RandSyntheticVolumed": "transforms",
     "Recipe": "recipe",
     "RunRecord": "record",
-    "SyntheticDataset": "data",
-    "SyntheticRealDataset": "data",
+    "SyntheticDataset": "data.synthetic",
+    "SyntheticRealDataset": "data.synthetic_real",
     "SyntheticVolume": "volume",
     "VariantCard": "card",
     "VolumeCache": "cache",

@@ -9,8 +9,8 @@ from typing import final
 from torch.utils.data import Dataset
 
 from ..card import VariantCard
-from ..data import SyntheticDataset
-from ..data import SyntheticRealDataset
+from ..data.synthetic import SyntheticDataset
+from ..data.synthetic_real import SyntheticRealDataset
 from ..labels import LabelMap
 from ..recipe import Lesions
 from ..recipe import Recipe

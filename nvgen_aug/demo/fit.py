@@ -22,7 +22,7 @@ from monai.transforms import RandAffined
 from monai.transforms import RandFlipd
 from monai.transforms import RandScaleIntensityd
 
-from ..data import SyntheticRealDataset
+from ..data.synthetic_real import SyntheticRealDataset
 from ..provenance import Provenance
 from .talk import Talk
 from .task import Task

@@ -18,7 +18,7 @@ from nvgen_aug.assembly import open_source
 from nvgen_aug.cache import VolumeCache
 from nvgen_aug.cli import app
 from nvgen_aug.cli import main
-from nvgen_aug.data import SyntheticDataset
+from nvgen_aug.data.synthetic import SyntheticDataset
 from nvgen_aug.errors import GenerationError
 from nvgen_aug.generators.phantom import PhantomGenerator
 from nvgen_aug.recipe import Recipe

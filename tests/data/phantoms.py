@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from nvgen_aug.card import VariantCard
 from nvgen_aug.crop import Crop
 from nvgen_aug.crop import CropRule
-from nvgen_aug.data import SyntheticDataset
+from nvgen_aug.data.synthetic import SyntheticDataset
 from nvgen_aug.errors import GenerationError
 from nvgen_aug.generators.phantom import PhantomGenerator
 from nvgen_aug.labels import LabelMap

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nvgen_aug.data import Plan
 from nvgen_aug.data.demand import Demand
 from nvgen_aug.data.demand import demand_of
+from nvgen_aug.data.plan import Plan
 from nvgen_aug.errors import DataError
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monai.data import Dataset
 from torch.utils.data import DataLoader
 
-from nvgen_aug.data import SyntheticRealDataset
+from nvgen_aug.data.synthetic_real import SyntheticRealDataset
 from tests.data.phantoms import KEYS
 from tests.data.phantoms import PhantomSource
 from tests.data.phantoms import real_cases

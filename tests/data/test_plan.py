@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from nvgen_aug.data import Plan
-from nvgen_aug.data import SampleKey
+from nvgen_aug.data.plan import Plan
+from nvgen_aug.data.plan import SampleKey
 from nvgen_aug.data.plan import epoch_length_for
 from nvgen_aug.errors import DataError
 from nvgen_aug.schedule import Cosine

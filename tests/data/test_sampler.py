@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from nvgen_aug.data import SampleKey
-from nvgen_aug.data import SyntheticRealDataset
+from nvgen_aug.data.plan import SampleKey
+from nvgen_aug.data.synthetic_real import SyntheticRealDataset
 from nvgen_aug.errors import DataError
 from nvgen_aug.errors import ServerUnavailable
 from nvgen_aug.schedule import Cosine

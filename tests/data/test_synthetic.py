@@ -16,8 +16,8 @@ from monai.data import MetaTensor
 
 from nvgen_aug.crop import Crop
 from nvgen_aug.crop import CropRule
-from nvgen_aug.data import SyntheticDataset
-from nvgen_aug.data import SyntheticRealDataset
+from nvgen_aug.data.synthetic import SyntheticDataset
+from nvgen_aug.data.synthetic_real import SyntheticRealDataset
 from nvgen_aug.errors import DataError
 from nvgen_aug.errors import GenerationError
 from nvgen_aug.errors import LabelError

@@ -18,8 +18,8 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.data import decollate_batch
 
-from nvgen_aug.data import SyntheticRealDataset
 from nvgen_aug.data.chance import Chance
+from nvgen_aug.data.synthetic_real import SyntheticRealDataset
 from nvgen_aug.errors import DataError
 from nvgen_aug.errors import RatioError
 from nvgen_aug.errors import ServerUnavailable

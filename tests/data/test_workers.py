@@ -13,7 +13,7 @@ import pytest
 import torch.utils.data
 
 from nvgen_aug.crop import CropRule
-from nvgen_aug.data import SyntheticRealDataset
+from nvgen_aug.data.synthetic_real import SyntheticRealDataset
 from nvgen_aug.transforms import RandSyntheticVolumed
 from tests.data.phantoms import KEYS
 from tests.data.phantoms import augment

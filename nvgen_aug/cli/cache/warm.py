@@ -23,7 +23,7 @@ from ..terminal import say
 
 if TYPE_CHECKING:
     from ...cache import VolumeCache
-    from ...data import SyntheticDataset
+    from ...data.synthetic import SyntheticDataset
     from ...spec import VolumeSpec
 
 
@@ -161,7 +161,7 @@ def _warm(
     # Heavy, and --help does without them.
     from ...assembly import load_generator
     from ...cache import VolumeCache
-    from ...data import SyntheticDataset
+    from ...data.synthetic import SyntheticDataset
     from ...serving import Engine
 
     if threads is not None:
