@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -15,8 +13,8 @@ from ..generators.maisi.decoder import Decoder
 from ..generators.maisi.layers import ResidualBlock
 from ..generators.maisi.networks import Autoencoder
 from .pool import Pool
-from .run import Progress
 from .run import Run
+from .run import StageSettings
 
 LESION_WEIGHT: Final = 6.0
 BACKGROUND_WEIGHT: Final = 0.2
@@ -36,37 +34,28 @@ _BATCH: Final = 2
 def train_autoencoder(
     network: Autoencoder,
     pool: Pool,
-    work_dir: Path,
-    *,
-    minutes: float,
-    device: str,
-    seed: int,
-    resume: bool,
-    report: Callable[[Progress], None],
+    settings: StageSettings,
 ) -> Run:
-    """Train `network` within `minutes`; the run holds the averaged weights."""
+    """Train `network` within its minutes; the run holds the averaged weights."""
     start_as_linear_code(network, pool)
-    network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network.to(settings.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     run = Run(
         "autoencoder",
         network,
-        work_dir,
-        minutes=minutes,
+        settings,
         learning_rate=2e-3,
-        resume=resume,
-        report=report,
     )
-    rng = np.random.default_rng((seed, 1, run.step))
-    noise = torch.Generator(device).manual_seed(seed + run.step)
+    rng = np.random.default_rng((settings.seed, 1, run.step))
+    noise = torch.Generator(settings.device).manual_seed(settings.seed + run.step)
     for fraction in run:
         image, label = _draw(pool, rng, view=_view(fraction))
-        image = image.to(device).contiguous(memory_format=torch.channels_last_3d)
+        image = image.to(settings.device).contiguous(memory_format=torch.channels_last_3d)
         mean, deviation = network.encode(image)
-        draw = torch.randn(mean.shape, generator=noise, device=device)
+        draw = torch.randn(mean.shape, generator=noise, device=settings.device)
         restored = network.decode(mean + deviation * draw)
         weight = torch.ones_like(image)
-        weight[label.to(device) == 0] = BACKGROUND_WEIGHT
-        weight[label.to(device) == 4] = LESION_WEIGHT
+        weight[label.to(settings.device) == 0] = BACKGROUND_WEIGHT
+        weight[label.to(settings.device) == 4] = LESION_WEIGHT
         error = (weight * (restored - image).square()).sum() / weight.sum()
         kl = 0.5 * (mean.square() + deviation.square() - 1 - 2 * deviation.log()).mean()
         run.update(error + KL_WEIGHT * kl)

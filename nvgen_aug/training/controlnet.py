@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -16,8 +14,8 @@ from .flow import draw_batch
 from .latents import Latents
 from .mask_encoder import encode_masks
 from .pool import Pool
-from .run import Progress
 from .run import Run
+from .run import StageSettings
 
 # How often a step goes without the mask, so that the UNet alone keeps making images.
 _WITHOUT_MASK: Final = 0.1
@@ -48,15 +46,9 @@ def train_control(
     pool: Pool,
     latents: Latents,
     variant: Variant,
-    work_dir: Path,
-    *,
-    minutes: float,
-    device: str,
-    seed: int,
-    resume: bool,
-    report: Callable[[Progress], None],
+    settings: StageSettings,
 ) -> Run:
-    """Train ControlNet and UNet together within `minutes`; both then hold their averaged weights.
+    """Train ControlNet and UNet together within its minutes; both then hold their averaged weights.
 
     The large members of the family keep the UNet fixed here. This one is too narrow and too briefly
     trained for that: what the mask adds is most of what it has to learn. And it learns that where
@@ -66,33 +58,31 @@ def train_control(
     begin_as_copy(control, flow)
     encoder = control.controlnet_cond_embedding
     assert isinstance(encoder, nn.Module)
-    said = encode_masks(encoder, pool, variant, device=device, report=report)
     control.controlnet_cond_embedding = nn.Identity()
     both = nn.ModuleDict({"flow": flow, "control": control})
-    both.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    if device == "cpu":
+    both.to(settings.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if settings.device == "cpu":
         use_onednn(both)
     run = Run(
         "controlnet",
         both,
-        work_dir,
-        minutes=minutes,
+        settings,
         learning_rate=2e-3,
         rate_times_inputs=1.2,
         ema=0.995,
-        resume=resume,
-        report=report,
     )
-    rng = np.random.default_rng((seed, 3, run.step))
+    if run.fraction < 1:
+        said = encode_masks(encoder, pool, variant, settings)
+    rng = np.random.default_rng((settings.seed, 3, run.step))
     for _ in run:
-        batch = draw_batch(pool, latents, variant, rng, device, size=_BATCH, early=True)
+        batch = draw_batch(pool, latents, variant, rng, settings.device, size=_BATCH, early=True)
         down, middle = None, None
         if rng.random() >= _WITHOUT_MASK:
             features = torch.from_numpy(said[batch.indices, batch.mirrored].astype(np.float32))
             down, middle = control(
                 x=batch.point,
                 timesteps=batch.time,
-                controlnet_cond=features.to(device).contiguous(
+                controlnet_cond=features.to(settings.device).contiguous(
                     memory_format=torch.channels_last_3d
                 ),
                 class_labels=batch.modality,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 from typing import final
 
@@ -22,8 +20,8 @@ from ..generators.maisi.variants import Variant
 from ..generators.maisi.vocabulary import UNKNOWN_MODALITY
 from .latents import Latents
 from .pool import Pool
-from .run import Progress
 from .run import Run
+from .run import StageSettings
 from .stand_ins import MODALITIES
 
 BATCH: Final = 8
@@ -68,8 +66,12 @@ class Batch:
 
     def loss(self, estimate: torch.Tensor) -> torch.Tensor:
         """Weighted mean squared error of a velocity."""
-        error = (estimate - self.velocity).square().mean(dim=1, keepdim=True)
-        return (self.weight * error).sum() / self.weight.sum()
+        return self.weighted(estimate - self.velocity)
+
+    def weighted(self, error: torch.Tensor) -> torch.Tensor:
+        """Weighted mean square of an error `[B, C, x, y, z]`."""
+        square = error.square().mean(dim=1, keepdim=True)
+        return (self.weight * square).sum() / self.weight.sum()
 
 
 def draw_batch(
@@ -142,30 +144,21 @@ def train_flow(
     pool: Pool,
     latents: Latents,
     variant: Variant,
-    work_dir: Path,
-    *,
-    minutes: float,
-    device: str,
-    seed: int,
-    resume: bool,
-    report: Callable[[Progress], None],
+    settings: StageSettings,
 ) -> Run:
-    """Train the UNet without any mask within `minutes`."""
+    """Train the UNet without any mask within its minutes."""
     quiet_spacing(network)
-    network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network.to(settings.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     run = Run(
         "flow",
         network,
-        work_dir,
-        minutes=minutes,
+        settings,
         learning_rate=1e-3,
         ema=0.995,
-        resume=resume,
-        report=report,
     )
-    rng = np.random.default_rng((seed, 2, run.step))
+    rng = np.random.default_rng((settings.seed, 2, run.step))
     for _ in run:
-        batch = draw_batch(pool, latents, variant, rng, device)
+        batch = draw_batch(pool, latents, variant, rng, settings.device)
         estimate = network(
             x=batch.point,
             timesteps=batch.time,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -15,6 +13,7 @@ from ..generators.maisi.networks import Autoencoder
 from ..whole_file import replacing
 from .pool import Pool
 from .run import Progress
+from .run import StageSettings
 
 
 @final
@@ -35,40 +34,34 @@ class Latents:
 def encode_pool(
     network: Autoencoder,
     pool: Pool,
-    work_dir: Path,
+    settings: StageSettings,
     *,
     trained: int,
-    device: str,
-    resume: bool,
-    report: Callable[[Progress], None],
 ) -> Latents:
     """Encode a whole pool, or read what an earlier run encoded.
 
     Args:
         network: The autoencoder.
         pool: What to encode.
-        work_dir: Where the latents are kept.
+        settings: Where the latents are kept, and whether to read what is there.
         trained: Steps of the autoencoder's training: latents of one that had more or fewer are
             not taken for its own.
-        device: Where to encode.
-        resume: Whether to read what is there.
-        report: Called now and then with a `Progress`.
     """
-    path = work_dir / f"latents-{trained}.npy"
-    if resume and path.exists():
+    path = settings.work_dir / f"latents-{trained}.npy"
+    if settings.resume and path.exists():
         means = np.load(path)
         if len(means) == len(pool):
             return Latents(means, float(1.0 / means.astype(np.float32).std()))
-    network.to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+    network.to(settings.device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
     rows = []
     for index in range(len(pool)):
         image = pool.images[index].astype(np.float32)
-        both = torch.from_numpy(np.stack([image, image[::-1]]))[:, None].to(device)
+        both = torch.from_numpy(np.stack([image, image[::-1]]))[:, None].to(settings.device)
         mean, _ = network.encode(both.contiguous(memory_format=torch.channels_last_3d))
         rows.append(mean.cpu().to(torch.float16).numpy())
         if index % 50 == 49:
             fraction = (index + 1) / len(pool)
-            report(Progress("latents", index + 1, fraction, 0.0, 0.0, 0.0))
+            settings.report(Progress("latents", index + 1, fraction, 0.0, 0.0, 0.0))
     # In one order of memory, whether just encoded or read: a sum depends on it.
     means = np.ascontiguousarray(np.stack(rows))
     with replacing(path) as partial, partial.open("wb") as file:

@@ -7,8 +7,6 @@ and then stays as it is: what it says of every mask of the pool is computed once
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 from typing import final
 
@@ -25,6 +23,7 @@ from .latents import Latents
 from .pool import Pool
 from .run import Progress
 from .run import Run
+from .run import StageSettings
 from .stand_ins import MODALITIES
 from .tissue_code import start_as_tissue_code
 
@@ -60,40 +59,29 @@ def train_mask_encoder(
     pool: Pool,
     latents: Latents,
     variant: Variant,
-    work_dir: Path,
-    *,
-    minutes: float,
-    device: str,
-    seed: int,
-    resume: bool,
-    report: Callable[[Progress], None],
+    settings: StageSettings,
 ) -> Run:
-    """Train a ControlNet's mask encoder within `minutes`; the run holds the averaged weights."""
-    if not (resume and (work_dir / "mask_encoder.checkpoint").exists()):
-        start_as_tissue_code(encoder)
+    """Train a ControlNet's mask encoder within its minutes; the run holds the averaged weights."""
+    start_as_tissue_code(encoder)
     network = Foreteller(encoder, variant.flow.channels[0], variant.autoencoder.latent)
-    network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    if device == "cpu":
+    network.to(settings.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if settings.device == "cpu":
         use_onednn(network)
     run = Run(
         "mask_encoder",
         network,
-        work_dir,
-        minutes=minutes,
+        settings,
         learning_rate=1e-2,
         rate_times_inputs=0.5,
         ema=0.99,
-        resume=resume,
-        report=report,
     )
-    rng = np.random.default_rng((seed, 4, run.step))
+    rng = np.random.default_rng((settings.seed, 4, run.step))
     for _ in run:
-        batch = draw_batch(pool, latents, variant, rng, device, size=_BATCH)
+        batch = draw_batch(pool, latents, variant, rng, settings.device, size=_BATCH)
         bits = mask_bits(batch.label, variant.flow.mask_bits)
-        modality = torch.from_numpy(pool.modalities[batch.indices]).to(device)
+        modality = torch.from_numpy(pool.modalities[batch.indices]).to(settings.device)
         foretold = network(bits.contiguous(memory_format=torch.channels_last_3d), modality)
-        error = (foretold - batch.data).square().mean(dim=1, keepdim=True)
-        run.update((batch.weight * error).sum() / batch.weight.sum())
+        run.update(batch.weighted(foretold - batch.data))
     return run
 
 
@@ -102,18 +90,16 @@ def encode_masks(
     encoder: nn.Module,
     pool: Pool,
     variant: Variant,
-    *,
-    device: str,
-    report: Callable[[Progress], None],
+    settings: StageSettings,
 ) -> NDArray[np.float16]:
     """What the encoder says of each mask and its mirror image, `[N, 2, width, x, y, z]`."""
     rows = []
     for index in range(len(pool)):
         label = pool.labels[index]
-        both = torch.from_numpy(np.stack([label, label[::-1]])).to(device)
+        both = torch.from_numpy(np.stack([label, label[::-1]])).to(settings.device)
         bits = mask_bits(both, variant.flow.mask_bits)
         said = encoder(bits.contiguous(memory_format=torch.channels_last_3d))
         rows.append(said.cpu().to(torch.float16).contiguous().numpy())
         if index % 50 == 49:
-            report(Progress("masks", index + 1, (index + 1) / len(pool), 0.0, 0.0, 0.0))
+            settings.report(Progress("masks", index + 1, (index + 1) / len(pool), 0.0, 0.0, 0.0))
     return np.stack(rows)

@@ -40,6 +40,28 @@ class Progress:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """What every stage is told: where, for how long, and from which seed.
+
+    Args:
+        work_dir: Where checkpoints live.
+        minutes: Time budget over all resumptions.
+        device: Where to train.
+        seed: Of batches and noise.
+        resume: Whether to go on from a checkpoint.
+        report: Called now and then with a `Progress`.
+    """
+
+    work_dir: Path
+    minutes: float = 0.0
+    device: str = "cpu"
+    seed: int = 0
+    resume: bool = True
+    report: Callable[[Progress], None] = lambda progress: None
+
+
+@final
 class Run:
     """A training loop's clock, optimizer, moving average and checkpoint.
 
@@ -49,34 +71,28 @@ class Run:
     Args:
         stage: Its name, also the checkpoint's.
         network: What is trained.
-        work_dir: Where checkpoints live.
-        minutes: Time budget over all resumptions.
+        settings: Where, for how long, and whether to go on from a checkpoint.
         learning_rate: At the top of the schedule.
         rate_times_inputs: Bound on the rate of a tensor times the inputs that one output sums.
         ema: Decay of the moving average once it has warmed up.
-        resume: Whether to go on from a checkpoint.
-        report: Called now and then with a `Progress`.
     """
 
     def __init__(
         self,
         stage: str,
         network: nn.Module,
-        work_dir: Path,
+        settings: StageSettings,
         *,
-        minutes: float,
         learning_rate: float,
         rate_times_inputs: float = 0.3,
         ema: float = 0.998,
-        resume: bool = True,
-        report: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         self.stage = stage
         self.network = network
-        self.path = work_dir / f"{stage}.checkpoint"
-        self.budget = 60.0 * minutes
+        self.path = settings.work_dir / f"{stage}.checkpoint"
+        self.budget = 60.0 * settings.minutes
         self.ema = ema
-        self.report = report
+        self.report = settings.report
         self.step = 0
         self.seconds = 0.0
         self.optimizer = torch.optim.AdamW(
@@ -91,7 +107,7 @@ class Run:
         )
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self._recent: list[float] = []
-        if resume and self.path.exists():
+        if settings.resume and self.path.exists():
             self._load()
 
     @property
@@ -121,7 +137,8 @@ class Run:
                     last_save = now
                     self.save()
         finally:
-            self.save()
+            if self.step > first or not self.path.exists():
+                self.save()
 
     def update(self, loss: torch.Tensor) -> None:
         """One optimizer step; a loss that is not finite is skipped, not learned."""

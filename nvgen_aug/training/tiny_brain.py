@@ -30,6 +30,7 @@ from .mask_encoder import train_mask_encoder
 from .pool import open_pool
 from .run import Progress
 from .run import Run
+from .run import StageSettings
 from .stand_ins import icbm152
 
 STAGES: Final = ("autoencoder", "latents", "flow", "mask_encoder", "controlnet")
@@ -91,50 +92,34 @@ def train_tiny_brain(
     autoencoder = build_autoencoder(variant.autoencoder)
     flow = build_flow(variant.flow, variant.autoencoder.latent)
     control = build_control(variant.flow, variant.autoencoder.latent)
-    options: dict[str, Any] = {"device": device, "seed": seed, "report": report}
     numbers: dict[str, Any] = {}
 
-    def settings_of(stage: str) -> dict[str, Any]:
+    def settings_of(stage: str) -> StageSettings:
         # A stage that is not asked for gets no time: it loads its checkpoint and ends.
         asked = stage in stages
-        return {
-            **options,
-            "minutes": budget[stage] if asked else 0.0,
-            "resume": resume or not asked,
-        }
+        time = budget.get(stage, 0.0) if asked else 0.0
+        return StageSettings(work_dir, time, device, seed, resume or not asked, report)
 
-    run = train_autoencoder(autoencoder, pool, work_dir, **settings_of("autoencoder"))
+    run = train_autoencoder(autoencoder, pool, settings_of("autoencoder"))
     run.averaged()
     _note(numbers, run)
     if last >= STAGES.index("latents"):
-        latents = encode_pool(
-            autoencoder,
-            pool,
-            work_dir,
-            trained=run.step,
-            device=device,
-            resume=resume or "latents" not in stages,
-            report=report,
-        )
+        latents = encode_pool(autoencoder, pool, settings_of("latents"), trained=run.step)
         numbers["scale_factor"] = latents.scale_factor
     if last >= STAGES.index("flow"):
-        run = train_flow(flow, pool, latents, variant, work_dir, **settings_of("flow"))
+        run = train_flow(flow, pool, latents, variant, settings_of("flow"))
         run.averaged()
         _note(numbers, run)
     if last >= STAGES.index("mask_encoder"):
         eye = control.controlnet_cond_embedding
         assert isinstance(eye, torch.nn.Module)
-        run = train_mask_encoder(
-            eye, pool, latents, variant, work_dir, **settings_of("mask_encoder")
-        )
+        run = train_mask_encoder(eye, pool, latents, variant, settings_of("mask_encoder"))
         run.averaged()
         _note(numbers, run)
     settings = {"seed": seed, "device": device, "stand_ins": pool_size, "minutes": budget}
     if last < STAGES.index("controlnet"):
         return RunRecord(name="train tiny-brain", settings=settings, numbers=numbers)
-    run = train_control(
-        flow, control, pool, latents, variant, work_dir, **settings_of("controlnet")
-    )
+    run = train_control(flow, control, pool, latents, variant, settings_of("controlnet"))
     _note(numbers, run)
 
     export = work_dir / "export"

@@ -14,6 +14,7 @@ from nvgen_aug.generators.maisi.variants import TINY_BRAIN
 from nvgen_aug.training.autoencoder import start_as_linear_code
 from nvgen_aug.training.autoencoder import train_autoencoder
 from nvgen_aug.training.run import Run
+from nvgen_aug.training.run import StageSettings
 from tests.training.tiny_pool import tiny_pool
 
 
@@ -91,12 +92,7 @@ def test_one_step_trains_and_is_kept(network: Autoencoder, tmp_path: Path) -> No
         return train_autoencoder(
             network,
             tiny_pool(),
-            tmp_path,
-            minutes=1e-6,
-            device="cpu",
-            seed=0,
-            resume=True,
-            report=lambda _: None,
+            StageSettings(tmp_path, minutes=1e-6),
         )
 
     run = train(0)

@@ -12,6 +12,7 @@ from nvgen_aug.generators.maisi.networks import build_flow
 from nvgen_aug.training.controlnet import begin_as_copy
 from nvgen_aug.training.controlnet import train_control
 from nvgen_aug.training.latents import Latents
+from nvgen_aug.training.run import StageSettings
 from tests.generators.tiny import TINY
 from tests.generators.tiny import randomized
 from tests.training.tiny_pool import tiny_pool
@@ -59,12 +60,7 @@ def test_one_step_trains_both_networks(tmp_path: Path) -> None:
         tiny_pool(),
         Latents(means, 1.0),
         TINY,
-        tmp_path,
-        minutes=1e-6,
-        device="cpu",
-        seed=0,
-        resume=True,
-        report=lambda _: None,
+        StageSettings(tmp_path, minutes=1e-6),
     )
     after = {
         f"{name}.{k}": v

@@ -15,6 +15,7 @@ from nvgen_aug.training.flow import Batch
 from nvgen_aug.training.flow import draw_batch
 from nvgen_aug.training.flow import train_flow
 from nvgen_aug.training.latents import Latents
+from nvgen_aug.training.run import StageSettings
 from tests.generators.tiny import TINY
 from tests.training.tiny_pool import tiny_pool
 
@@ -113,12 +114,7 @@ def test_one_step_trains_the_network_and_leaves_the_spacing_input_fixed(
         tiny_pool(),
         latents,
         TINY,
-        tmp_path,
-        minutes=1e-6,
-        device="cpu",
-        seed=0,
-        resume=True,
-        report=lambda _: None,
+        StageSettings(tmp_path, minutes=1e-6),
     )
     after = network.state_dict()
     assert run.step == 1

@@ -12,6 +12,7 @@ from nvgen_aug.generators.maisi.networks import Autoencoder
 from nvgen_aug.training.latents import Latents
 from nvgen_aug.training.latents import encode_pool
 from nvgen_aug.training.pool import Pool
+from nvgen_aug.training.run import StageSettings
 from tests.generators.tiny import randomized
 
 
@@ -37,11 +38,8 @@ def encode(
     return encode_pool(
         network(seed),
         pool,
-        folder,
+        StageSettings(folder, resume=resume),
         trained=trained,
-        device="cpu",
-        resume=resume,
-        report=lambda _: None,
     )
 
 

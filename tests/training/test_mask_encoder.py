@@ -18,6 +18,7 @@ from nvgen_aug.training.mask_encoder import Foreteller
 from nvgen_aug.training.mask_encoder import encode_masks
 from nvgen_aug.training.mask_encoder import train_mask_encoder
 from nvgen_aug.training.run import Run
+from nvgen_aug.training.run import StageSettings
 from nvgen_aug.training.tissue_code import start_as_tissue_code
 from tests.generators.tiny import TINY
 from tests.training.tiny_pool import tiny_pool
@@ -41,12 +42,7 @@ def train(encoder: nn.Module, folder: Path, minutes: float = 1e-6) -> Run:
         tiny_pool(),
         Latents(means, 1.0),
         VARIANT,
-        folder,
-        minutes=minutes,
-        device="cpu",
-        seed=0,
-        resume=True,
-        report=lambda _: None,
+        StageSettings(folder, minutes=minutes),
     )
 
 
@@ -80,11 +76,11 @@ def test_a_spent_run_gives_back_what_it_learnt(encoder: nn.Module, tmp_path: Pat
     assert all(torch.equal(v, learnt[k]) for k, v in encoder.state_dict().items())
 
 
-def test_every_mask_and_its_mirror_image_are_encoded(encoder: nn.Module) -> None:
+def test_every_mask_and_its_mirror_image_are_encoded(encoder: nn.Module, tmp_path: Path) -> None:
     for parameter in encoder.parameters():
         nn.init.normal_(parameter, std=0.1)
     pool = tiny_pool()
-    said = encode_masks(encoder, pool, VARIANT, device="cpu", report=lambda _: None)
+    said = encode_masks(encoder, pool, VARIANT, StageSettings(tmp_path))
     assert said.shape == (3, 2, VARIANT.flow.channels[0], 8, 8, 8)
     assert said.dtype == np.float16
     mirrored = torch.from_numpy(pool.labels[2][::-1].copy())[None]

@@ -13,6 +13,7 @@ from torch import nn
 from nvgen_aug.training import run as module
 from nvgen_aug.training.run import Progress
 from nvgen_aug.training.run import Run
+from nvgen_aug.training.run import StageSettings
 
 
 class Clock:
@@ -39,8 +40,9 @@ def network() -> nn.Linear:
     return linear
 
 
-def open_run(folder: Path, *, minutes: float = 1.0, **options: Any) -> Run:
-    return Run("stage", network(), folder, minutes=minutes, learning_rate=0.01, **options)
+def open_run(folder: Path, *, minutes: float = 1.0, ema: float = 0.998, **options: Any) -> Run:
+    settings = StageSettings(folder, minutes=minutes, **options)
+    return Run("stage", network(), settings, learning_rate=0.01, ema=ema)
 
 
 def loss(run: Run) -> torch.Tensor:
@@ -156,7 +158,7 @@ def test_a_resumed_run_learns_at_the_rate_of_this_call(tmp_path: Path, clock: Cl
     run = open_run(tmp_path)
     run.update(loss(run))
     run.save()
-    faster = Run("stage", network(), tmp_path, minutes=1.0, learning_rate=0.02)
+    faster = Run("stage", network(), StageSettings(tmp_path, minutes=1.0), learning_rate=0.02)
     tops = [[group["top"] for group in r.optimizer.param_groups] for r in (run, faster)]
     assert faster.step == 1
     assert all(b == pytest.approx(2 * a) for a, b in zip(*tops, strict=True) if a == 0.01)
@@ -215,7 +217,7 @@ def test_the_learning_rate_rises_at_first_and_ends_near_nothing(
 def test_weights_that_are_fixed_are_not_trained(tmp_path: Path, clock: Clock) -> None:
     fixed = network()
     fixed.bias.requires_grad_(False)
-    run = Run("stage", fixed, tmp_path, minutes=1.0, learning_rate=0.01)
+    run = Run("stage", fixed, StageSettings(tmp_path, minutes=1.0), learning_rate=0.01)
     train(run, clock, steps=3)
     assert fixed.bias.tolist() == [0.0]
     assert fixed.weight.tolist() != [[1.0, 1.0]]
@@ -231,3 +233,11 @@ def test_it_reports_where_it_stands(tmp_path: Path, clock: Clock) -> None:
     assert seen[0].seconds_left == pytest.approx(45.0)
     assert seen[0].steps_per_second == pytest.approx(1 / 15)
     assert seen[0].loss == pytest.approx(2.0)
+
+
+def test_a_spent_run_leaves_its_checkpoint_as_it_is(tmp_path: Path, clock: Clock) -> None:
+    train(open_run(tmp_path), clock, steps=99, seconds=20.0)
+    spent = open_run(tmp_path)
+    before = spent.path.stat().st_ino
+    train(spent, clock, steps=1)
+    assert spent.path.stat().st_ino == before
