@@ -13,8 +13,9 @@ from ..data.demand import demand_of
 from ..data.plan import Plan
 from ..data.plan import SampleKey
 from ..data.plan import epoch_length_for
+from ..data.report import BlendReport
 from ..data.report import EpochShare
-from ..data.report import epoch_share
+from ..data.report import blend_report
 from ..errors import DataError
 from ..schedule import Schedule
 from ..schedule_text import schedule_from_text
@@ -127,23 +128,14 @@ def _shares(run: Plan, epochs: int) -> Iterator[tuple[str, ...]]:
     yield (
         "epoch", "samples", "asked", "delivered", "share", "new volumes", "used again", "new/step"
     )  # fmt: skip
-    shares = [epoch_share(run, epoch) for epoch in range(epochs)]
-    for part in shares:
+    whole = blend_report(run, epochs)
+    for part in whole.epochs:
         yield _share(str(part.epoch), part, run.batches)
     if epochs > 1:
-        samples = sum(part.samples for part in shares)
-        whole = EpochShare(
-            epoch=epochs,
-            samples=samples,
-            synthetic=sum(part.synthetic for part in shares),
-            asked=float(run.world_size * run.mix.asked(epochs) / samples),
-            distinct_volumes=sum(part.distinct_volumes for part in shares),
-            reused=sum(part.reused for part in shares),
-        )
         yield _share("all", whole, epochs * run.batches)
 
 
-def _share(name: str, part: EpochShare, steps: int) -> tuple[str, ...]:
+def _share(name: str, part: EpochShare | BlendReport, steps: int) -> tuple[str, ...]:
     return (
         name,
         str(part.samples),

@@ -114,8 +114,21 @@ class BlendReport:
         return "\n".join(lines)
 
 
-def epoch_share(plan: Plan, epoch: int) -> EpochShare:
-    """What an epoch holds by plan."""
+def blend_report(
+    plan: Plan, epochs: int, *, failures: int = 0, source: SourceStats | None = None
+) -> BlendReport:
+    """What the first `epochs` of a plan hold."""
+    samples = epochs * plan.samples_per_rank * plan.world_size
+    return BlendReport(
+        asked=float(plan.world_size * plan.mix.asked(epochs) / samples),
+        epochs=tuple(_epoch_share(plan, epoch) for epoch in range(epochs)),
+        max_reuse=plan.max_reuse,
+        failures=failures,
+        source=source,
+    )
+
+
+def _epoch_share(plan: Plan, epoch: int) -> EpochShare:
     samples = plan.samples_per_rank * plan.world_size
     before = plan.mix.synthetic_before(epoch)
     synthetic = plan.synthetic_in_epoch(epoch)

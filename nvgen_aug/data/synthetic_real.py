@@ -34,7 +34,7 @@ from .plan import epoch_length_for
 from .progress import Progress
 from .progress import configuration
 from .report import BlendReport
-from .report import epoch_share
+from .report import blend_report
 from .sampler import SyntheticRealSampler
 from .schema import real_item
 from .synthetic import SyntheticDataset
@@ -217,15 +217,8 @@ class SyntheticRealDataset(Dataset[Any]):
         if synthetic is not None:
             with suppress(SourceError):
                 stats = synthetic.source.stats()
-        epochs = self.progress.epoch + 1
-        samples = epochs * plan.samples_per_rank * plan.world_size
-        return BlendReport(
-            asked=float(plan.world_size * plan.mix.asked(epochs) / samples),
-            epochs=tuple(epoch_share(plan, epoch) for epoch in range(epochs)),
-            max_reuse=plan.max_reuse,
-            failures=0 if synthetic is None else synthetic.failures,
-            source=stats,
-        )
+        failures = 0 if synthetic is None else synthetic.failures
+        return blend_report(plan, self.progress.epoch + 1, failures=failures, source=stats)
 
     @property
     def volumes_digest(self) -> str:
