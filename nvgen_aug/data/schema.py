@@ -70,7 +70,7 @@ def real_item(raw: Any, case: int, *, check: bool = True, status: str = "planned
         )
         msg = f"real case {case} must be a mapping with `image` (and `label`), got {found}{hint}"
         raise DataError(msg)
-    name = _file_name(raw[IMAGE]) or f"real:{case}"
+    name = file_name(raw[IMAGE]) or f"real:{case}"
     item: Item = {}
     for key in (IMAGE, LABEL):
         if key in raw:
@@ -89,7 +89,7 @@ def uniform(item: Item) -> Item:
     result = dict(item)
     for key in (IMAGE, LABEL):
         if key in item:
-            name = _file_name(item[key]) or "nvgen:"
+            name = file_name(item[key]) or "nvgen:"
             result[key] = _real_tensor(item[key], key, name)
     return result
 
@@ -195,6 +195,7 @@ def _plain(value: Any) -> Any:
     return value.as_tensor() if isinstance(value, MetaTensor) else value
 
 
-def _file_name(value: Any) -> str:
+def file_name(value: Any) -> str:
+    """The file that a MetaTensor says it was read from, or an empty text."""
     name = value.meta.get("filename_or_obj", "") if isinstance(value, MetaTensor) else ""
     return name if isinstance(name, str) else ""

@@ -17,6 +17,7 @@ from monai.transforms import RandomizableTransform
 from monai.utils import TransformBackends
 from monai.utils import convert_to_tensor
 
+from ..data.schema import file_name
 from ..data.synthetic import SyntheticDataset
 from ..errors import DataError
 from ..errors import RatioError
@@ -154,7 +155,7 @@ class RandSyntheticVolumed(RandomizableTransform, MapTransform, InvertibleTransf
         self.randomize(None)
         # Nothing to replace: not a synthetic sample, whatever the coin says.
         is_synthetic = bool(self._do_transform and present)
-        name = _file_name(d[present[0]]) if present else ""
+        name = file_name(d[present[0]]) if present else ""
         for key in present:
             d[key] = _tensor(d[key])
         if is_synthetic:
@@ -177,7 +178,7 @@ class RandSyntheticVolumed(RandomizableTransform, MapTransform, InvertibleTransf
         """
         d = dict(data)
         for key in self.key_iterator(d):
-            if _file_name(d[key]).startswith("nvgen:") or d.get("synthetic", 0):
+            if file_name(d[key]).startswith("nvgen:") or d.get("synthetic", 0):
                 msg = (
                     f"`{key}` is synthetic, so there is no real sample to go back to; keep the "
                     "samples with `synthetic` 0 before you invert"
@@ -231,8 +232,3 @@ def _probability(prob: float) -> float:
         msg = f"prob must be a number in [0, 1], got {prob!r}{hint}"
         raise RatioError(msg)
     return float(prob)
-
-
-def _file_name(value: Any) -> str:
-    name = value.meta.get("filename_or_obj", "") if isinstance(value, MetaTensor) else ""
-    return name if isinstance(name, str) else ""
