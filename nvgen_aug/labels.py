@@ -67,10 +67,14 @@ class LabelMap:
         """The map for the vocabulary on a card.
 
         Raises:
-            LabelError: if the vocabulary lacks a name; with close matches.
+            LabelError: if there are no labels to map, or the vocabulary lacks a name;
+            then with close matches.
         """
         if not card.has_labels:
-            msg = f"`{card.name}` makes images without labels, so there is nothing to map"
+            msg = (
+                f"`{card.name}` makes images without labels, but `labels` was given; use a "
+                "variant with labels, or leave `labels` out to use images alone"
+            )
             raise LabelError(msg)
         for name in self.names:
             if name not in card.vocabulary:

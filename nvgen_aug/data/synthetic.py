@@ -17,8 +17,6 @@ from ..crop import Crop
 from ..crop import CropRule
 from ..errors import DataError
 from ..errors import GenerationError
-from ..errors import LabelError
-from ..labels import BoundLabelMap
 from ..labels import LabelMap
 from ..recipe import Recipe
 from ..source import VolumeSource
@@ -99,7 +97,7 @@ class SyntheticDataset(Dataset[Item]):
         self.on_failure = on_failure
         self.failures = 0
         self.labels = labels
-        self._bound = _bind(labels, source)
+        self._bound = None if labels is None else labels.bind(card)
         if isinstance(crop, CropRule):
             crop.check_names(card.vocabulary)
         self._chance = Chance(as_transform(transform))
@@ -237,15 +235,3 @@ class SyntheticDataset(Dataset[Item]):
             part.crop,
         )
         self._is_probed = True
-
-
-def _bind(labels: LabelMap | None, source: VolumeSource) -> BoundLabelMap | None:
-    if labels is None:
-        return None
-    if not source.card.has_labels:
-        msg = (
-            f"`{source.card.name}` makes images without labels, but `labels` was given; use a "
-            "variant with labels, or leave `labels` out to use images alone"
-        )
-        raise LabelError(msg)
-    return labels.bind(source.card)
