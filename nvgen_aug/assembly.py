@@ -80,15 +80,18 @@ def open_source(
         **options: For a variant: as `load_generator` has them.
 
     Raises:
-        SpecError: for an unknown variant.
+        SpecError: for an unknown variant, or an argument that only a variant can heed.
         ServerUnavailable: on first use, if nobody answers at the address.
     """
     if not name_or_address.startswith(PREFIX):
         return Engine(
             load_generator(name_or_address, device=device, **options), _opened(cache, max_bytes)
         )
-    if options:
-        msg = f"options {sorted(options)} are for a variant; a server has its own already"
+    given = sorted(options)
+    given += ["device"] if device != "cpu" else []
+    given += ["max_bytes"] if max_bytes is not None else []
+    if given:
+        msg = f"{', '.join(given)}: for a variant only; a server was told when it started"
         raise SpecError(msg)
     return _behind_cache(Client(name_or_address, timeout), cache)
 

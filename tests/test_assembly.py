@@ -55,9 +55,12 @@ def test_a_variant_is_an_engine_here_and_an_address_a_client() -> None:
         assert isinstance(source, Client)
 
 
-def test_options_of_a_variant_make_no_sense_for_an_address() -> None:
-    with pytest.raises(SpecError, match=r"options \['weights'\] are for a variant"):
-        open_source("unix:/run/nvgen/socket", weights="x")
+@pytest.mark.parametrize(
+    ("name", "value"), [("weights", "x"), ("device", "cuda"), ("max_bytes", "1 GB")]
+)
+def test_what_only_a_variant_heeds_is_refused_for_an_address(name: str, value: str) -> None:
+    with pytest.raises(SpecError, match=rf"{name}: for a variant only"):
+        open_source("unix:/run/nvgen/socket", **{name: value})
 
 
 def test_a_cache_may_be_a_path_or_a_cache(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import typer
 
 from ..card import VariantCard
+from ..data.plan import volume_seed_of
 from ..errors import DataError
 from ..errors import SpecError
 from ..recipe import Lesions
@@ -96,7 +97,8 @@ class _Order:
             recipe = replace(recipe, pathology=_pathology(self.lesions, card), pathology_share=1.0)
         recipe.check(card)
         for k in range(self.num):
-            rng = np.random.default_rng(np.random.SeedSequence([self.seed, k]))
+            # As a SyntheticDataset numbers them, so that training finds them in the cache.
+            rng = np.random.default_rng(volume_seed_of(self.seed, k))
             spec = card.resolve(recipe.draw(rng, variant=card.name))
             yield VolumeFiles(self.out, f"{card.name}_seed{self.seed}_{k:04d}"), spec
 

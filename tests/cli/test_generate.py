@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nvgen_aug.assembly import open_source
 from nvgen_aug.cli import main
+from nvgen_aug.data.synthetic import SyntheticDataset
 from nvgen_aug.generators.phantom import PhantomGenerator
 from nvgen_aug.provenance import Provenance
+from nvgen_aug.recipe import Recipe
 from nvgen_aug.spec import VolumeSpec
 
 
@@ -58,6 +61,15 @@ def test_the_files_hold_the_voxels_types_and_affine_of_the_volume(made: Path) ->
     np.testing.assert_array_equal(np.asarray(label.dataobj), volume.label[0])
     np.testing.assert_array_equal(image.affine, volume.affine)
     np.testing.assert_array_equal(label.affine, volume.affine)
+
+
+def test_volumes_are_numbered_as_a_synthetic_dataset_numbers_them(tmp_path: Path) -> None:
+    assert generate(tmp_path, "--seed", 5) == 0
+    with open_source("phantom") as source:
+        volumes = SyntheticDataset(source, Recipe(), seed=5)
+        for k in (0, 1):
+            record = json.loads((tmp_path / f"phantom_seed5_000{k}.json").read_text())
+            assert VolumeSpec(**record["spec"]) == volumes.spec(k)
 
 
 def test_the_sidecar_traces_the_volume(made: Path) -> None:
