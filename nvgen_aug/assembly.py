@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -140,12 +141,14 @@ def serve(
         "cache": None if path is None else str(Path(path).absolute()),
         "max_bytes": max_bytes,
         "read_only": isinstance(cache, VolumeCache) and cache.read_only,
+        "shared": [os.fspath(p) for p in cache.shared] if isinstance(cache, VolumeCache) else [],
         "threads": threads,
         "options": {name: _jsonable(value) for name, value in options.items()},
     }
+    reader = cache.reader() if isinstance(cache, VolumeCache) else path
     resident = Resident(f"{__name__}:resident_engine", arguments, start_timeout=start_timeout)
     try:
-        return ServedSource(resident, _behind_cache(Client(resident.address, timeout), path))
+        return ServedSource(resident, _behind_cache(Client(resident.address, timeout), reader))
     except BaseException:
         resident.close()
         raise
@@ -158,6 +161,7 @@ def serve_forever(
     device: str = "cpu",
     cache: str | os.PathLike[str] | None = None,
     max_bytes: int | str | None = None,
+    shared: Sequence[str | os.PathLike[str]] = (),
     threads: int | None = None,
     on_ready: Callable[[str], None] = lambda address: None,
     **options: Any,
@@ -166,6 +170,7 @@ def serve_forever(
 
     Args:
         variant, device, cache, max_bytes, threads, **options: As in `serve`.
+        shared: Other caches to read from, as `VolumeCache` takes them.
         address: `"unix:"` and a path in a directory that is private or does not exist
             yet; `None` makes a directory.
         on_ready: Called with the address once clients can connect.
@@ -187,6 +192,7 @@ def serve_forever(
                 cache=None if cache is None else os.fspath(cache),
                 max_bytes=max_bytes,
                 read_only=False,
+                shared=shared,
                 threads=threads,
                 options=options,
             ),
@@ -207,6 +213,7 @@ def resident_engine(
     cache: str | None,
     max_bytes: int | str | None,
     read_only: bool,
+    shared: Sequence[str | os.PathLike[str]],
     threads: int | None,
     options: Mapping[str, Any],
 ) -> Engine:
@@ -214,7 +221,9 @@ def resident_engine(
     if threads is not None:
         # Voxels may depend on it in the last bit, so a resident process can be told.
         import_module("torch").set_num_threads(threads)
-    opened = None if cache is None else VolumeCache(cache, max_bytes=max_bytes, read_only=read_only)
+    opened = None
+    if cache is not None:
+        opened = VolumeCache(cache, max_bytes=max_bytes, read_only=read_only, shared=shared)
     return Engine(load_generator(variant, device=device, **options), opened)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import zlib
 from pathlib import Path
 
 from .entry import DAMAGE
@@ -66,5 +64,5 @@ def _compare(path: Path, fact: FileFact, fast: bool) -> str:
         return "is missing"
     except (OSError, ValueError) as error:
         return f"cannot be read: {error}"
-    same = hashlib.sha256(content).hexdigest() == fact.sha256 and zlib.crc32(content) == fact.crc32
+    same = fact.fits(content) and fact.is_digest_of(content)
     return "" if same else "has other bytes than those that were written"

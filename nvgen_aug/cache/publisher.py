@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from typing import final
+
+import numpy as np
 
 from ..errors import CacheError
 from . import eviction
@@ -26,6 +29,7 @@ from .layout import fsync_directory
 from .lock import locked
 
 TOUCH_SECONDS = 60.0
+_log = logging.getLogger(__name__)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -41,10 +45,11 @@ class Publisher:
         bound: Most bytes that it may hold.
     """
 
-    __slots__ = ("_changes", "_held", "_layout", "bound")
+    __slots__ = ("_changes", "_held", "_layout", "bound", "differing")
 
     def __init__(self, layout: Layout, bound: int) -> None:
         self.bound = bound
+        self.differing = 0  # entries that were made a second time with other values
         self._layout = layout
         self._held = 0
         self._changes = -1  # no count of changes yet: the first look is at the disk
@@ -64,6 +69,7 @@ class Publisher:
         place = self._layout.entry(kind, key)
         if has_entry(self._layout, kind, key):
             touch(place)
+            self._compare(kind, key, arrays)
             return False
         try:
             return self._write(kind, key, attributes, arrays)
@@ -94,7 +100,7 @@ class Publisher:
         with locked(self._layout) as lock, explained(self._layout.root):
             try:
                 # Under the lock nobody publishes or evicts: is this still the damaged one?
-                Entry(place, kind, key)
+                Entry(place, kind, key, thorough=True)
             except (FileNotFoundError, Damaged):
                 if os.path.lexists(place):
                     lock.count_change()
@@ -121,7 +127,12 @@ class Publisher:
             partial.mkdir(mode=0o700)
             write_group(partial, attributes, arrays)
             size = seal(partial, kind, key).total_bytes
-            return size <= self.bound and self._publish(partial, kind, key, size)
+            if size > self.bound:
+                return False
+            is_first = self._publish(partial, kind, key, size)
+            if not is_first:
+                self._compare(kind, key, arrays)
+            return is_first
         finally:
             eviction.discard(partial)
 
@@ -150,6 +161,31 @@ class Publisher:
             self._held += size
             fsync_directory(place.parent)
         return True
+
+    def _compare(self, kind: Kind, key: str, arrays: Mapping[str, StoredArray]) -> None:
+        """Say so if what is stored differs from what somebody made a second time.
+
+        The first one stays: it is whole, and samples were made of it. But whoever
+        relies on equal bytes must hear that a generator gave others.
+        """
+        try:
+            stored = Entry(self._layout.entry(kind, key), kind, key)
+            differing = [
+                name
+                for name, made in arrays.items()
+                if not np.array_equal(stored.read(name), made.array, equal_nan=True)
+            ]
+        except (FileNotFoundError, Damaged):
+            return  # evicted meanwhile, or damaged: the next reader finds out
+        if differing:
+            self.differing += 1
+            _log.warning(
+                "%s/%s was made twice with other values of %s; the first stays in cache %s",
+                kind,
+                key[:12],
+                " and ".join(differing),
+                self._layout.root,
+            )
 
     def _make_room(self, kind: Kind, need: int) -> None:
         with locked(self._layout) as lock:

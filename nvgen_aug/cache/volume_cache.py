@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,19 +28,14 @@ from .contents import describe
 from .contents import read_blob
 from .contents import read_latent
 from .contents import read_volume
-from .entry import Damaged
 from .entry import Entry
 from .layout import Kind
 from .layout import Layout
 from .layout import open_layout
 from .publisher import Publisher
-from .publisher import has_entry
-from .publisher import touch
+from .tier import Tier
 
 _Value = TypeVar("_Value")
-
-# Opened entries to keep: each is a few kilobytes of metadata and no open file.
-KEPT_OPEN = 64
 
 
 @final
@@ -62,12 +55,15 @@ class VolumeCache:
         max_bytes: Most bytes to hold, as a number or a text like `"200 GB"`. By
             default half of what is free on that file system, at most 50 GB.
         read_only: Only read, and mark what was used.
+        shared: Other cache directories, which are read where this one has nothing and are
+            never written: what a group has made once, for everybody. What somebody else
+            wrote is compared with its SHA-256 digests before it is used.
 
     Raises:
         CacheError: if the directory cannot be used, or was written by a later version.
     """
 
-    __slots__ = ("_layout", "_local", "_publisher")
+    __slots__ = ("_layout", "_publisher", "_tiers")
 
     def __init__(
         self,
@@ -75,19 +71,27 @@ class VolumeCache:
         *,
         max_bytes: int | str | None = None,
         read_only: bool = False,
+        shared: Sequence[str | os.PathLike[str]] = (),
     ) -> None:
         self._layout: Layout = open_layout(path, read_only=read_only)
-        self._local = _Local()
         self._publisher: Publisher | None = None
         if not read_only:
             bound = eviction.byte_bound(max_bytes, self._layout)
             self._publisher = Publisher(self._layout, bound)
             self._publisher.sweep()
+        own = Tier(self._layout, self._publisher, thorough=not read_only)
+        others = [open_layout(other, read_only=True) for other in _as_paths(shared)]
+        self._tiers = (own, *(Tier(layout, None, thorough=True) for layout in others))
 
     @property
     def path(self) -> Path:
         """The directory, absolute."""
         return self._layout.root
+
+    @property
+    def shared(self) -> tuple[Path, ...]:
+        """The directories that are read where this one has nothing, absolute."""
+        return tuple(tier.layout.root for tier in self._tiers[1:])
 
     @property
     def read_only(self) -> bool:
@@ -131,7 +135,7 @@ class VolumeCache:
 
     def has_volume(self, key: str) -> bool:
         """Whether a volume is stored, by its commit file alone."""
-        return has_entry(self._layout, "volumes", key)
+        return self._has("volumes", key)
 
     def get_latent(self, key: str) -> Latent | None:
         """A stored latent, or `None`."""
@@ -139,7 +143,7 @@ class VolumeCache:
 
     def has_latent(self, key: str) -> bool:
         """Whether a latent is stored, by its commit file alone."""
-        return has_entry(self._layout, "latents", key)
+        return self._has("latents", key)
 
     def put_latent(self, key: str, latent: Latent) -> bool:
         """Store a latent; false if it is there already or does not fit.
@@ -169,7 +173,7 @@ class VolumeCache:
         arrays = {"array": StoredArray(blob.array, "label")}
         attributes = {"affine": np.asarray(blob.affine, dtype=np.float64).tolist()}
         stored = self._put("blobs", digest, attributes, arrays)
-        if not stored and not has_entry(self._layout, "blobs", digest):
+        if not stored and not self._has("blobs", digest):
             msg = (
                 f"an array of {blob.array.nbytes} bytes does not fit into cache {self.path}, "
                 f"which may hold {self._bound} bytes; raise `max_bytes`"
@@ -179,15 +183,17 @@ class VolumeCache:
 
     def stats(self) -> eviction.CacheStats:
         """What is on disk now."""
-        return eviction.summary(self._layout, self._bound, self._here().damaged)
+        damaged = sum(tier.damaged for tier in self._tiers)
+        return eviction.summary(self._layout, self._bound, damaged)
 
     def reader(self) -> VolumeCache:
         """A read-only view that can be pickled, for `DataLoader` workers."""
-        return VolumeCache(self.path, read_only=True)
+        return VolumeCache(self.path, read_only=True, shared=self.shared)
 
     def close(self) -> None:
         """Forget opened entries; the cache stays usable."""
-        self._here().opened.clear()
+        for tier in self._tiers:
+            tier.close()
 
     def __enter__(self) -> Self:
         return self
@@ -201,7 +207,7 @@ class VolumeCache:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open_reader, (os.fspath(self.path),)
+        return _open_reader, (os.fspath(self.path), tuple(map(os.fspath, self.shared)))
 
     def __repr__(self) -> str:
         mode = "read-only" if self.read_only else f"at most {self._bound} bytes"
@@ -211,63 +217,15 @@ class VolumeCache:
     def _bound(self) -> int | None:
         return None if self._publisher is None else self._publisher.bound
 
-    def _here(self) -> _Local:
-        if self._local.pid != os.getpid():
-            # The parent's handles are kept but never touched: to free them could
-            # wait for threads that the fork did not copy.
-            self._local = _Local(abandoned=self._local)
-        return self._local
-
     def _get(self, kind: Kind, key: str, build: Callable[[Entry], _Value]) -> _Value | None:
-        # A second try, because an entry may be evicted and stored again under our eyes.
-        for _ in range(2):
-            entry = self._opened(kind, key)
-            if entry is None:
-                return None
-            try:
-                value = build(entry)
-            except Damaged as error:
-                _check_open_files(error)
-                if entry.is_current():
-                    self._set_aside(kind, key)
-                    return None
-                value = None
-            # What was read while the entry went away may have holes: only this tells.
-            if value is not None and entry.is_current():
-                touch(entry.directory)
+        for tier in self._tiers:
+            value = tier.get(kind, key, build)
+            if value is not None:
                 return value
-            self._here().forget(entry)
         return None
 
-    def _opened(self, kind: Kind, key: str) -> Entry | None:
-        directory = self._layout.entry(kind, key)
-        here = self._here()
-        entry = here.get(directory)
-        if entry is not None and entry.is_current():
-            return entry
-        stamp = _stamp(directory)
-        if stamp is None:
-            return None
-        try:
-            entry = Entry(directory, kind, key)
-        except (FileNotFoundError, Damaged) as error:
-            _check_open_files(error)
-            # Files also go missing because the entry was evicted under our eyes.
-            if _stamp(directory) == stamp:
-                self._set_aside(kind, key)
-            return None
-        here.keep(directory, entry)
-        return entry
-
-    def _set_aside(self, kind: Kind, key: str) -> None:
-        """Count a damaged entry, and move it out of the way if this view may write."""
-        directory = self._layout.entry(kind, key)
-        here = self._here()
-        here.damaged += 1
-        with here.lock:
-            here.opened.pop(directory, None)
-        if self._publisher is not None:
-            self._publisher.set_aside(kind, key)
+    def _has(self, kind: Kind, key: str) -> bool:
+        return any(tier.has(kind, key) for tier in self._tiers)
 
     def _put(
         self,
@@ -279,59 +237,15 @@ class VolumeCache:
         if self._publisher is None:
             msg = f"cache {self.path} was opened read-only; open it with read_only=False to store"
             raise CacheError(msg)
+        if any(tier.has(kind, key) for tier in self._tiers[1:]):
+            return False
         return self._publisher.put(kind, key, attributes, arrays)
 
 
-@final
-class _Local:
-    """What one process knows of a cache: entries that it has opened, and damage met."""
-
-    __slots__ = ("abandoned", "damaged", "lock", "opened", "pid")
-
-    def __init__(self, abandoned: _Local | None = None) -> None:
-        self.pid = os.getpid()
-        self.lock = threading.Lock()
-        self.opened: OrderedDict[Path, Entry] = OrderedDict()
-        self.damaged = 0
-        self.abandoned = abandoned
-
-    def get(self, directory: Path) -> Entry | None:
-        with self.lock:
-            entry = self.opened.get(directory)
-            if entry is not None:
-                self.opened.move_to_end(directory)
-            return entry
-
-    def keep(self, directory: Path, entry: Entry) -> None:
-        with self.lock:
-            self.opened[directory] = entry
-            self.opened.move_to_end(directory)
-            while len(self.opened) > KEPT_OPEN:
-                self.opened.popitem(last=False)
-
-    def forget(self, entry: Entry) -> None:
-        with self.lock:
-            if self.opened.get(entry.directory) is entry:
-                del self.opened[entry.directory]
+def _open_reader(path: str, shared: Sequence[str]) -> VolumeCache:
+    return VolumeCache(path, read_only=True, shared=shared)
 
 
-def _open_reader(path: str) -> VolumeCache:
-    return VolumeCache(path, read_only=True)
-
-
-def _stamp(directory: Path) -> tuple[int, int] | None:
-    """What tells a directory from a later one of the same name; `None` if there is none."""
-    try:
-        facts = os.lstat(directory)
-    except OSError:
-        return None
-    return facts.st_ino, facts.st_mtime_ns
-
-
-def _check_open_files(error: Exception) -> None:
-    cause = error.__cause__
-    text = str(cause)
-    few = isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE)
-    if few or "os error 24" in text:
-        msg = "too many files are open to read the cache; raise the limit with `ulimit -n`"
-        raise CacheError(msg) from error
+def _as_paths(shared: Sequence[str | os.PathLike[str]]) -> Sequence[str | os.PathLike[str]]:
+    # A text is a sequence, too: of letters.
+    return (shared,) if isinstance(shared, (str, os.PathLike)) else shared

@@ -22,6 +22,10 @@ def serve(
     max_bytes: Annotated[
         str | None, typer.Option(help="Most that the cache may hold, such as '200 GB'.")
     ] = None,
+    shared: Annotated[
+        list[Path] | None,
+        typer.Option(help="Cache to read from, and never to write; as often as you like."),
+    ] = None,
     address: Annotated[
         str | None, typer.Option(help="unix:PATH of the socket; a new one if not given.")
     ] = None,
@@ -51,6 +55,7 @@ def serve(
             device=device,
             cache=cache,
             max_bytes=max_bytes,
+            shared=shared or (),
             threads=threads,
             on_ready=ready,
         )

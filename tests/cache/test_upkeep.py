@@ -85,7 +85,7 @@ def test_a_checksum_that_readers_do_not_look_at_is_compared_too(filled) -> None:
     text = commit.read_text()
     at = text.index('"sha256": "') + len('"sha256": "')
     commit.write_text(text[:at] + ("1" if text[at] != "1" else "2") + text[at + 1 :])
-    assert cache.get_volume(keys[0]) is not None
+    assert cache.reader().get_volume(keys[0]) is not None
     assert [one.held.key for one in Upkeep(cache.path).verify() if one.is_aside] == [keys[0]]
 
 
