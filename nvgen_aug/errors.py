@@ -12,6 +12,7 @@
         ├── ServerUnavailable    nobody answers at the address
         ├── ServerDied           the connection broke while a request was under way
         ├── FetchTimeout         no answer within the deadline
+        ├── GeneratorBroken      one volume after another cannot be made
         └── WrongProcess         an in-process source was used in another process
 
 Every class is built from one string, because a `DataLoader` worker can only
@@ -74,6 +75,10 @@ class ServerDied(SourceError):
 
 class FetchTimeout(SourceError):
     """No answer came within the deadline."""
+
+
+class GeneratorBroken(SourceError):
+    """One volume after another cannot be made, so that substitutes would hide a fault."""
 
 
 class WrongProcess(SourceError):

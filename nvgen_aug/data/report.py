@@ -41,6 +41,23 @@ class EpochShare:
 
 @final
 @dataclass(frozen=True, slots=True)
+class FailureCount:
+    """What went wrong so far, and what stood in.
+
+    Args:
+        failed: Volumes that were asked for and could not be made, each time anew.
+        by_volume: Samples that show another volume in place of the planned one.
+        by_real: Samples that show a real case in place of the planned volume, so that
+            the share of synthetic ones is lower than planned.
+    """
+
+    failed: int = 0
+    by_volume: int = 0
+    by_real: int = 0
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class BlendReport:
     """What a run was asked for, and what its plan holds up to the current epoch.
 
@@ -51,14 +68,15 @@ class BlendReport:
         asked: Share of synthetic samples that was asked for, over all these epochs.
         epochs: One entry per epoch, the current one included.
         max_reuse: Uses of each volume.
-        failures: Volumes that failed in this process.
+        failures: Volumes that failed in this process and the workers of its loaders, and
+            what stood in; other ranks report their own.
         source: What the source has done so far, or `None` if there is none or it is gone.
     """
 
     asked: float
     epochs: tuple[EpochShare, ...]
     max_reuse: int
-    failures: int
+    failures: FailureCount
     source: SourceStats | None
 
     @property
@@ -103,8 +121,16 @@ class BlendReport:
             f"{self.distinct_volumes} distinct volumes, {self.reused} uses again "
             f"(at most {self.max_reuse} uses each)",
         ]
-        if self.failures:
-            lines.append(f"{self.failures} volumes failed in this process and were replaced")
+        if self.failures.failed:
+            lines.append(
+                f"{self.failures.failed} volumes failed in this process and its workers; in their "
+                f"place stood another volume in {self.failures.by_volume} samples"
+            )
+        if self.failures.by_real:
+            lines.append(
+                f"{self.failures.by_real} synthetic samples were real cases instead: the share "
+                "was lower than planned"
+            )
         if self.source is not None:
             lines.append(
                 f"source: {self.source.generated} generated in "
@@ -115,7 +141,11 @@ class BlendReport:
 
 
 def blend_report(
-    plan: Plan, epochs: int, *, failures: int = 0, source: SourceStats | None = None
+    plan: Plan,
+    epochs: int,
+    *,
+    failures: FailureCount | None = None,
+    source: SourceStats | None = None,
 ) -> BlendReport:
     """What the first `epochs` of a plan hold."""
     samples = epochs * plan.samples_per_rank * plan.world_size
@@ -123,7 +153,7 @@ def blend_report(
         asked=float(plan.world_size * plan.mix.asked(epochs) / samples),
         epochs=tuple(_epoch_share(plan, epoch) for epoch in range(epochs)),
         max_reuse=plan.max_reuse,
-        failures=failures,
+        failures=failures or FailureCount(),
         source=source,
     )
 

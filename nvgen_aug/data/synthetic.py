@@ -25,10 +25,12 @@ from ..volume import SyntheticVolume
 from .chance import Chance
 from .chance import Transform
 from .chance import as_transform
+from .failures import Failures
 from .plan import as_integer
 from .plan import derived_seed
 from .plan import volume_seed_of
 from .probe import check_voxelwise
+from .report import FailureCount
 from .schema import Item
 from .schema import synthetic_item
 from .schema import uniform
@@ -58,7 +60,10 @@ class SyntheticDataset(Dataset[Item]):
         on_failure: When the generator fails on a volume: `"reuse"` takes the
             previous volume, then the next; `"real"` lets a `SyntheticRealDataset`
             put a real case there, which lowers the share; `"raise"`. A substitute
-            says so in its provenance and counts in `failures`.
+            says so in its provenance (`status`), counts in `failures`, and the first
+            one in a process is a `SubstituteWarning`.
+        failure_tolerance: Volumes in a row that may fail in one process; one more is
+            an error with the text of the last.
         seed: Where all volumes come from.
         length: What `len` says, for a loop over this dataset alone; a
             `SyntheticRealDataset` draws as many volumes as it needs.
@@ -80,6 +85,7 @@ class SyntheticDataset(Dataset[Item]):
         crop: Crop | CropRule | None = None,
         max_reuse: int = 1,
         on_failure: str = "reuse",
+        failure_tolerance: int = 5,
         seed: int = 0,
         length: int | None = None,
     ) -> None:
@@ -95,7 +101,7 @@ class SyntheticDataset(Dataset[Item]):
             msg = f"on_failure must be one of {ON_FAILURE}, got {on_failure!r}"
             raise DataError(msg)
         self.on_failure = on_failure
-        self.failures = 0
+        self._failures = Failures(as_integer("failure_tolerance", failure_tolerance, 0))
         self.labels = labels
         self._bound = None if labels is None else labels.bind(card)
         if isinstance(crop, CropRule):
@@ -150,6 +156,7 @@ class SyntheticDataset(Dataset[Item]):
 
         Raises:
             GenerationError: if the generator failed, and so did any substitute.
+            GeneratorBroken: if more volumes in a row failed than are tolerated.
             SourceError: if the source cannot answer; never replaced by a substitute.
         """
         view = self._view(number, view_seed)
@@ -159,6 +166,15 @@ class SyntheticDataset(Dataset[Item]):
             self._probe(made, volume, view)
         item = self._item(volume, status, reuse)
         return self._transformed(item, view)
+
+    @property
+    def failures(self) -> FailureCount:
+        """Volumes that failed so far, here and in the workers of loaders, and what stood in."""
+        return self._failures.count()
+
+    def replaced_by_real(self) -> None:
+        """Count a sample that shows a real case, because its volume failed."""
+        self._failures.add(by_real=1)
 
     def prefetch(self, numbers: Iterable[int]) -> None:
         """Tell the source which volumes come next; it never waits."""
@@ -187,20 +203,33 @@ class SyntheticDataset(Dataset[Item]):
     def _fetch(self, number: int, view: int) -> tuple[int, SyntheticVolume]:
         """The volume with its number, which is another one's if this one failed."""
         try:
-            return number, self.volume(number, view)
+            volume = self.volume(number, view)
         except GenerationError as error:
-            self.failures += 1
-            if self.on_failure != "reuse":
+            if self.on_failure == "raise":
                 raise
-            first = error
+            self._failures.failed(f"volume {number}", error)
+            if self.on_failure == "real":
+                raise
+            return self._substitute(number, view, error)
+        self._failures.made()
+        return number, volume
+
+    def _substitute(
+        self, number: int, view: int, error: GenerationError
+    ) -> tuple[int, SyntheticVolume]:
+        """The previous volume, else the next: planned, so that a second run does the same."""
         for other in (number - 1, number + 1):
+            if other < 0:
+                continue
             try:
-                if other >= 0:
-                    return other, self.volume(other, view)
+                volume = self.volume(other, view)
             except GenerationError:
-                self.failures += 1
-        msg = f"volume {number} failed, and so did its substitutes; the first said: {first}"
-        raise GenerationError(msg) from first
+                self._failures.add(failed=1)
+                continue
+            self._failures.add(by_volume=1)
+            return other, volume
+        msg = f"volume {number} failed, and so did its substitutes; the first said: {error}"
+        raise GenerationError(msg) from error
 
     def _item(self, volume: SyntheticVolume, status: str = "planned", reuse: int = 0) -> Item:
         label = volume.label

@@ -34,6 +34,7 @@ from .plan import epoch_length_for
 from .progress import Progress
 from .progress import configuration
 from .report import BlendReport
+from .report import FailureCount
 from .report import blend_report
 from .sampler import SyntheticRealSampler
 from .schema import real_item
@@ -114,12 +115,18 @@ class SyntheticRealDataset(Dataset[Any]):
         return item
 
     def __getitems__(self, indices: Sequence[SampleKey | int]) -> list[Any]:
-        """One batch; torch's loader calls this. All synthetic volumes are announced first."""
+        """One batch; torch's loader calls this.
+
+        All synthetic volumes are asked for first, and real cases are loaded while the
+        generator works.
+        """
         keys = [self._key(index) for index in indices]
         numbers = [key.index for key in keys if key.is_synthetic]
         if numbers and self.synthetic is not None:
             self.synthetic.prefetch(numbers)
-        loaded = [self._load(key) for key in keys]
+        real_first = sorted(range(len(keys)), key=lambda place: keys[place].is_synthetic)
+        at = {place: self._load(keys[place]) for place in real_first}
+        loaded = [at[place] for place in range(len(keys))]
         items = [item for item, _ in loaded]
         if self.check:
             check_batch(items, [name for _, name in loaded])
@@ -217,7 +224,7 @@ class SyntheticRealDataset(Dataset[Any]):
         if synthetic is not None:
             with suppress(SourceError):
                 stats = synthetic.source.stats()
-        failures = 0 if synthetic is None else synthetic.failures
+        failures = FailureCount() if synthetic is None else synthetic.failures
         return blend_report(plan, self.progress.epoch + 1, failures=failures, source=stats)
 
     @property
@@ -278,6 +285,7 @@ class SyntheticRealDataset(Dataset[Any]):
         except GenerationError:
             if self.synthetic.on_failure != "real" or not self._real_length:
                 raise
+        self.synthetic.replaced_by_real()
         # Planned too: which case stands in depends on the key alone.
         case = derived_seed("substitute", key.view_seed) % self._real_length
         return self._real_item(case, key, status="substitute")

@@ -20,6 +20,7 @@ from monai.utils import convert_to_tensor
 from ..data.schema import file_name
 from ..data.synthetic import SyntheticDataset
 from ..errors import DataError
+from ..errors import GenerationError
 from ..errors import RatioError
 from ..provenance import Provenance
 
@@ -72,13 +73,19 @@ class RandSyntheticVolume(RandomizableTransform):
         self.volume = int(self.R.randint(self.pool))
         self.view_seed = int(self.R.randint(MAX_SEED, dtype="uint32"))
 
-    def drawn(self) -> dict[str, Any]:
-        """The item that the last toss chose.
+    def drawn(self) -> dict[str, Any] | None:
+        """The item that the last toss chose; `None` if it failed and the real sample stays.
 
         Raises:
             GenerationError: if the generator failed, and so did any substitute.
         """
-        return self.synthetic.item(self.volume, self.view_seed)
+        try:
+            return self.synthetic.item(self.volume, self.view_seed)
+        except GenerationError:
+            if self.synthetic.on_failure != "real":
+                raise
+        self.synthetic.replaced_by_real()
+        return None
 
     def __call__(
         self,
@@ -99,6 +106,8 @@ class RandSyntheticVolume(RandomizableTransform):
         if not self._do_transform:
             return pair
         item = self.drawn()
+        if item is None:
+            return pair
         new_label = None if pair[1] is None else replacement(item, "label", pair[1])
         return replacement(item, "image", pair[0]), new_label
 
@@ -158,16 +167,19 @@ class RandSyntheticVolumed(RandomizableTransform, MapTransform, InvertibleTransf
         name = file_name(d[present[0]]) if present else ""
         for key in present:
             d[key] = _tensor(d[key])
+        item = None
         if is_synthetic:
             self.replace.randomize()
             item = self.replace.drawn()
+        if item is not None:
             for key in present:
                 d[key] = replacement(item, part_of[key], d[key])
             d["synthetic"], d["provenance"] = 1, item["provenance"]
             return d
         d.setdefault("synthetic", 0)
         if "provenance" not in d:
-            d["provenance"] = Provenance(source="real", uid=name).to_json()
+            status = "substitute" if is_synthetic else "planned"
+            d["provenance"] = Provenance(source="real", uid=name, status=status).to_json()
         return d
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

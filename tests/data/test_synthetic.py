@@ -17,11 +17,8 @@ from monai.data import MetaTensor
 from nvgen_aug.crop import Crop
 from nvgen_aug.crop import CropRule
 from nvgen_aug.data.synthetic import SyntheticDataset
-from nvgen_aug.data.synthetic_real import SyntheticRealDataset
 from nvgen_aug.errors import DataError
-from nvgen_aug.errors import GenerationError
 from nvgen_aug.errors import LabelError
-from nvgen_aug.errors import ServerDied
 from nvgen_aug.errors import SpecError
 from nvgen_aug.labels import LabelMap
 from nvgen_aug.recipe import Recipe
@@ -29,7 +26,6 @@ from tests.data.phantoms import KEYS
 from tests.data.phantoms import RECIPE
 from tests.data.phantoms import PhantomSource
 from tests.data.phantoms import Untidy
-from tests.data.phantoms import real_cases
 from tests.data.phantoms import synthetic
 
 
@@ -174,62 +170,6 @@ def test_the_whole_volume_is_read_for_the_first_item_only() -> None:
     )
     cropped[2], cropped[3], cropped[4]
     assert len(source.fetched) == 2 + 4
-
-
-def test_a_failed_volume_is_replaced_by_the_previous_one_and_says_so() -> None:
-    source = PhantomSource()
-    volumes = synthetic(source)
-    source.broken = {volumes.spec(5).seed}
-    item = volumes[5]
-    assert torch.equal(item["image"], volumes[4]["image"])
-    assert json.loads(item["provenance"])["status"] == "substitute"
-    assert volumes.failures == 1
-
-
-def test_after_the_previous_the_next_is_taken_and_then_it_ends() -> None:
-    source = PhantomSource()
-    volumes = synthetic(source)
-    source.broken = {volumes.spec(v).seed for v in (0, 4, 5)}
-    assert torch.equal(volumes[5]["image"], volumes[6]["image"])
-    assert torch.equal(volumes[0]["image"], volumes[1]["image"])
-    source.broken |= {volumes.spec(6).seed}
-    with pytest.raises(GenerationError, match="so did its substitutes"):
-        volumes[5]
-
-
-def test_a_failure_is_raised_when_that_was_asked() -> None:
-    source = PhantomSource()
-    volumes = synthetic(source, on_failure="raise")
-    source.broken = {volumes.spec(5).seed}
-    with pytest.raises(GenerationError, match="told to fail"):
-        volumes[5]
-
-
-def test_a_dead_server_is_never_masked_by_a_substitute() -> None:
-    source = PhantomSource()
-    volumes = synthetic(source)
-    source.broken = {volumes.spec(5).seed}
-    source.error = ServerDied("the server died")
-    with pytest.raises(ServerDied):
-        volumes[5]
-    blend = SyntheticRealDataset(
-        real_cases(), synthetic(source, on_failure="real"), ratio=1, epoch_length=6
-    )
-    source.broken = {volumes.spec(v).seed for v in range(200)}
-    with pytest.raises(ServerDied):
-        blend[0]
-
-
-def test_a_real_case_stands_in_when_that_was_asked() -> None:
-    source = PhantomSource()
-    volumes = synthetic(source, on_failure="real")
-    source.broken = {volumes.spec(v).seed for v in range(200)}
-    blend = SyntheticRealDataset(real_cases(), volumes, ratio=0.5, epoch_length=4)
-    items = [blend[i] for i in range(4)]
-    assert [item["synthetic"] for item in items] == [0, 0, 0, 0]
-    status = [json.loads(item["provenance"])["status"] for item in items]
-    assert sorted(status) == ["planned"] * 2 + ["substitute"] * 2
-    assert blend.report().failures == 2
 
 
 def test_transforms_that_give_several_samples_are_sent_elsewhere() -> None:

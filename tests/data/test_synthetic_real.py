@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import threading
 from fractions import Fraction
 from typing import Any
 
@@ -19,6 +20,7 @@ from monai.data import MetaTensor
 from monai.data import decollate_batch
 
 from nvgen_aug.data.chance import Chance
+from nvgen_aug.data.failures import SubstituteWarning
 from nvgen_aug.data.synthetic_real import SyntheticRealDataset
 from nvgen_aug.errors import DataError
 from nvgen_aug.errors import RatioError
@@ -391,8 +393,40 @@ def test_a_real_case_that_stands_in_is_not_called_by_the_number_of_the_volume() 
     key = train.plan(0)[0]
     source.broken = {volumes.spec(key.index).seed}
     text = rf"real case in place of synthetic volume {key.index}` and `synthetic volume"
-    with pytest.raises(DataError, match=text):
+    with pytest.warns(SubstituteWarning), pytest.raises(DataError, match=text):
         train.__getitems__([0, 1])
+
+
+def test_real_cases_are_loaded_while_the_generator_works() -> None:
+    is_asked, is_loaded = threading.Event(), threading.Event()
+
+    class Slow(PhantomSource):
+        """Is asked at once, and has nothing before the real cases are there."""
+
+        __slots__ = ()
+
+        def prefetch(self, specs: Any) -> None:
+            super().prefetch(specs)
+            is_asked.set()
+
+        def fetch(self, spec: Any, crop: Any = None) -> Any:
+            assert is_loaded.is_set(), "waited for a volume before the real cases were loaded"
+            return super().fetch(spec, crop)
+
+    loaded: list[int] = []
+
+    def load(case: int) -> Any:
+        assert is_asked.is_set(), "a real case was loaded before the volumes were asked for"
+        loaded.append(case)
+        if len(loaded) == 2:
+            is_loaded.set()
+        return real_case(case)
+
+    real = monai.data.Dataset(list(range(5)), load)
+    train = blend(real=real, volumes=synthetic(Slow()), epoch_length=4)
+    one, other, *real_keys = sorted(train.plan(0, 4), key=lambda key: not key.is_synthetic)
+    items = train.__getitems__([one, real_keys[0], other, real_keys[1]])
+    assert [item["synthetic"] for item in items] == [1, 0, 1, 0]
 
 
 def test_two_shapes_in_a_batch_are_refused_with_both_items() -> None:
