@@ -38,6 +38,8 @@ class VariantCard:
         legal_sizes: Sizes that can be made, for each axis.
         spacing_range: Least and greatest spacing in mm.
         solvers: Names of the solvers on offer.
+        reference_solver, reference_steps: What NV-Generate uses, and what `None` becomes in a
+            spec that asks for its numerics; the steps also stand where that solver is named.
         pathology: Label names that can be asked for with a diameter.
         pathology_range: Least and greatest diameter in mm.
         steps_range: Least and greatest number of evaluations.
@@ -63,6 +65,8 @@ class VariantCard:
     pathology: tuple[str, ...] = ()
     pathology_range: tuple[float, float] = (1.0, 100.0)
     steps_range: tuple[int, int] = (1, 1000)
+    reference_solver: str = "euler"
+    reference_steps: int = 30
     notes: str = field(default="", compare=False)
 
     def resolve(self, spec: VolumeSpec) -> VolumeSpec:
@@ -74,13 +78,18 @@ class VariantCard:
         if spec.variant != self.name:
             msg = f"variant `{spec.variant}` was asked of a source that makes `{self.name}`"
             raise SpecError(msg)
+        solver = spec.solver
+        if solver is None:
+            is_reference = spec.numerics == "reference"
+            solver = self.reference_solver if is_reference else self.default_solver
+        is_other = solver == self.reference_solver != self.default_solver
         resolved = replace(
             spec,
             size=spec.size or self.default_size,
             spacing=spec.spacing or self.default_spacing,
             modality=spec.modality or self.default_modality,
-            solver=spec.solver or self.default_solver,
-            steps=spec.steps or self.default_steps,
+            solver=solver,
+            steps=spec.steps or (self.reference_steps if is_other else self.default_steps),
             guidance=self.default_guidance if spec.guidance is None else spec.guidance,
         )
         self._check(resolved)
@@ -114,6 +123,12 @@ class VariantCard:
             raise SpecError(msg)
         if spec.solver not in self.solvers:
             msg = f"solver must be one of {self.solvers}, got {spec.solver!r}"
+            raise SpecError(msg)
+        if spec.numerics == "reference" and spec.solver != self.reference_solver:
+            msg = (
+                f"numerics `reference` repeat NV-Generate, whose solver is "
+                f"`{self.reference_solver}`, got solver `{spec.solver}`; ask for numerics `exact`"
+            )
             raise SpecError(msg)
         if not self.steps_range[0] <= spec.steps <= self.steps_range[1]:
             msg = f"steps must lie in {list(self.steps_range)}, got {spec.steps}"

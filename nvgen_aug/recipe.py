@@ -71,7 +71,7 @@ class Recipe:
             `{"lesion": Lesions((1, 4), (8, 20))}`, or `{"lesion": {"count": [1, 4],
             "diameter": [8, 20]}}` as a file has it.
         pathology_share: Share of the volumes that get any pathology at all.
-        steps, guidance, solver, numerics: As in `VolumeSpec`.
+        steps, guidance, guidance_interval, solver, numerics: As in `VolumeSpec`.
 
     Raises:
         SpecError: for a field of the wrong kind.
@@ -88,6 +88,7 @@ class Recipe:
     steps: int | None = None
     guidance: float | None = None
     numerics: str = "exact"
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -152,6 +153,7 @@ class Recipe:
             steps=self.steps,
             guidance=self.guidance,
             numerics=self.numerics,
+            guidance_interval=self.guidance_interval,
         )
 
     def check(self, card: VariantCard) -> None:
@@ -177,6 +179,7 @@ class Recipe:
                         steps=self.steps,
                         guidance=self.guidance,
                         numerics=self.numerics,
+                        guidance_interval=self.guidance_interval,
                     )
                 )
 

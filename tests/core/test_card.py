@@ -37,6 +37,10 @@ def test_resolve_fills_in_every_default_and_keeps_what_was_asked() -> None:
         ({"spacing": (20, 1, 1)}, r"got \(20.0, 1.0, 1.0\); the nearest is \(10.0, 1.0, 1.0\)"),
         ({"modality": "drak"}, "has no modality `drak`; did you mean `dark`?"),
         ({"solver": "heun"}, "solver must be one of .*, got 'heun'"),
+        (
+            {"solver": "mean", "numerics": "reference"},
+            "numerics `reference` .* whose solver is `euler`, got solver `mean`",
+        ),
         ({"steps": 5000}, r"steps must lie in \[1, 1000\], got 5000"),
         ({"anatomy": ("orgam",)}, "has no label `orgam`; did you mean `organ`?"),
         ({"pathology": (("lesoin", 5),)}, "cannot place `lesoin`; did you mean `lesion`?"),
@@ -47,8 +51,33 @@ def test_resolve_fills_in_every_default_and_keeps_what_was_asked() -> None:
 def test_what_the_variant_cannot_make_is_refused_with_the_nearest(
     fields: dict[str, Any], text: str
 ) -> None:
+    card = replace(CARD, solvers=("euler", "mean"))
     with pytest.raises(SpecError, match=text):
-        CARD.resolve(VolumeSpec(**{"variant": "phantom", "seed": 0, **fields}))
+        card.resolve(VolumeSpec(**{"variant": "phantom", "seed": 0, **fields}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "solver", "steps"),
+    [
+        ({}, "fast", 9),
+        ({"solver": "fast"}, "fast", 9),
+        ({"solver": "euler"}, "euler", 25),
+        ({"numerics": "reference"}, "euler", 25),
+        ({"numerics": "reference", "steps": 4}, "euler", 4),
+    ],
+)
+def test_the_default_number_of_evaluations_goes_with_the_solver(
+    asked: dict[str, Any], solver: str, steps: int
+) -> None:
+    card = replace(
+        CARD,
+        solvers=("fast", "euler"),
+        default_solver="fast",
+        default_steps=9,
+        reference_steps=25,
+    )
+    resolved = card.resolve(VolumeSpec("phantom", seed=0, **asked))
+    assert (resolved.solver, resolved.steps) == (solver, steps)
 
 
 def test_a_variant_without_lesions_says_so() -> None:

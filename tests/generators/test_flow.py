@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from monai.networks.schedulers.rectified_flow import RFlowScheduler
 
+from nvgen_aug.errors import SpecError
+from nvgen_aug.generators.maisi.flow import SOLVERS
 from nvgen_aug.generators.maisi.flow import Schedule
 from nvgen_aug.generators.maisi.flow import draw_noise
 from nvgen_aug.generators.maisi.flow import noised
@@ -71,13 +75,57 @@ def test_reference_numerics_step_as_monais_scheduler_does(steps: int, voxels: in
     np.testing.assert_allclose(np.cumsum(plan.steps), positions, rtol=1e-5)
 
 
-@pytest.mark.parametrize("steps", [1, 4, 30])
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("steps", [1, 4, 5, 30])
 @pytest.mark.parametrize("voxels", [16**3, 32**3, 128**3])
-def test_exact_steps_go_all_the_way_and_no_further(steps: int, voxels: int) -> None:
-    plan = schedule(steps, voxels)
-    assert sum(plan.steps) == pytest.approx(1.0, abs=1e-12)
-    assert all(step > 0 for step in plan.steps)
-    assert len(plan.times) == len(plan.steps) == steps
+def test_exact_steps_go_all_the_way_and_no_further(steps: int, voxels: int, solver: str) -> None:
+    plan = schedule(steps, voxels, solver=solver)
+    assert sum(plan.steps) + sum(plan.carries) == pytest.approx(1.0, abs=1e-12)
+    assert len(plan.times) == len(plan.steps) == len(plan.carries) == steps
+    assert plan.carries[0] == 0
+
+
+def endpoint_error(solver: str, evaluations: int, voxels: int = 64**3) -> float:
+    """Of dx/ds = x, from 1 over the whole way: the end is e, and s runs against time."""
+    plan = schedule(evaluations, voxels, solver=solver)
+    found = solve(lambda x, k: x, torch.ones(1, 1, dtype=torch.float64), plan)
+    return abs(float(found) - math.e)
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("ab2", 2), ("heun", 2)])
+def test_with_twice_the_evaluations_the_error_falls_by_the_order_of_the_solver(
+    solver: str, order: int
+) -> None:
+    fall = endpoint_error(solver, 200) / endpoint_error(solver, 400)
+    assert fall == pytest.approx(2**order, rel=0.05)
+
+
+def test_the_weights_of_ab2_are_those_of_the_line_through_both_velocities() -> None:
+    # A velocity that changes evenly with time is followed exactly after the first step.
+    plan = schedule(5, 64**3, solver="ab2")
+    left = [1 - t / 1000 for t in plan.times]
+    found = solve(lambda x, k: torch.tensor([[2 * left[k]]]), torch.zeros(1, 1), plan)
+    first = 1 - plan.times[1] / 1000
+    assert float(found) == pytest.approx(1.0 - first**2, abs=1e-6)
+
+
+def test_heun_evaluates_at_both_ends_of_a_step_and_ends_with_euler_if_one_is_left() -> None:
+    even, odd = schedule(4, 32**3, solver="heun"), schedule(3, 32**3, solver="heun")
+    assert even.times == pytest.approx((1000, 500, 500, 0))
+    assert odd.times == pytest.approx((1000, 500, 500))
+    assert (odd.steps[-1], odd.carries[-1]) == pytest.approx((0.5, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("solver", "numerics", "text"),
+    [
+        ("rk4", "exact", "exact numerics have no solver 'rk4'; exact ones have .*'ab2'"),
+        ("ab2", "reference", "reference numerics have no solver 'ab2'; .*reference ones `euler`"),
+    ],
+)
+def test_a_solver_that_the_numerics_lack_is_refused(solver: str, numerics: str, text: str) -> None:
+    with pytest.raises(SpecError, match=text):
+        schedule(4, 8, numerics, solver)
 
 
 def test_exact_times_are_those_of_the_family_before_it_rounds() -> None:
@@ -116,36 +164,37 @@ def test_noise_does_not_touch_the_global_generator() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("steps", [1, 2, 30])
-def test_the_velocity_from_noise_to_data_leads_to_the_data(steps: int) -> None:
+def test_the_velocity_from_noise_to_data_leads_to_the_data(steps: int, solver: str) -> None:
     noise, data = draw_noise((2, 4, 3, 3, 3), seed=1), draw_noise((2, 4, 3, 3, 3), seed=2)
-    found = solve(lambda x, time: data - noise, noise, schedule(steps, 27))
+    found = solve(lambda x, k: data - noise, noise, schedule(steps, 27, solver=solver))
     torch.testing.assert_close(found, data, rtol=1e-5, atol=1e-5)
 
 
 def test_reference_steps_lead_as_much_too_far_as_they_add_up_to() -> None:
     noise, data = draw_noise((1, 1, 3, 3, 3), seed=1), draw_noise((1, 1, 3, 3, 3), seed=2)
-    found = solve(lambda x, time: data - noise, noise, schedule(30, 128**3, "reference"))
+    found = solve(lambda x, k: data - noise, noise, schedule(30, 128**3, "reference"))
     torch.testing.assert_close(found, noise + 1.00869 * (data - noise), rtol=1e-4, atol=1e-4)
 
 
-def test_the_solver_evaluates_at_the_times_of_the_plan_from_noise_to_data() -> None:
-    seen: list[torch.Tensor] = []
+def test_the_solver_goes_through_the_evaluations_of_the_plan_and_carries_the_one_before() -> None:
+    seen: list[int] = []
 
-    def velocity(x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        seen.append(time)
-        return time[:, None] * torch.ones_like(x)
+    def velocity(x: torch.Tensor, k: int) -> torch.Tensor:
+        seen.append(k)
+        return (10.0**k) * torch.ones_like(x)
 
-    found = solve(velocity, torch.zeros(2, 1), Schedule(times=(800.0, 300.0), steps=(0.5, 0.25)))
-    assert [t.tolist() for t in seen] == [[800.0, 800.0], [300.0, 300.0]]
-    assert all(t.dtype == torch.float32 for t in seen)
-    assert found.tolist() == [[475.0], [475.0]]
+    plan = Schedule(times=(800.0, 300.0, 9.0), steps=(0.5, 0.25, 2.0), carries=(0.0, 1.0, -0.5))
+    found = solve(velocity, torch.zeros(2, 1), plan)
+    assert seen == [0, 1, 2]
+    assert found.tolist() == [[0.5 + 2.5 + 1.0 + 200.0 - 5.0]] * 2
 
 
 def test_the_solver_leaves_the_noise_as_it_was() -> None:
     noise = draw_noise((1, 1, 2, 2, 2), seed=1)
     before = noise.clone()
-    solve(lambda x, time: torch.ones_like(x), noise, schedule(3, 8))
+    solve(lambda x, k: torch.ones_like(x), noise, schedule(3, 8))
     assert torch.equal(noise, before)
 
 

@@ -1,4 +1,4 @@
-"""The flow networks are those of the family, and a mask is encoded once."""
+"""The flow networks are those of the family."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import nn
 from nvgen_aug.generators.maisi.conditioning import mask_bits
 from nvgen_aug.generators.maisi.networks import build_control
 from nvgen_aug.generators.maisi.networks import build_flow
-from nvgen_aug.generators.maisi.networks import condition_encoded_once
 from nvgen_aug.generators.maisi.variants import FlowShape
 from tests.generators.tiny import TINY
 from tests.generators.tiny import randomized
@@ -126,47 +125,3 @@ def test_flow_and_controlnet_can_be_trained_together(
         gradient = network.get_parameter(key).grad
         assert gradient is not None
         assert gradient.abs().max() > 0
-
-
-@torch.inference_mode()
-def test_a_mask_encoded_once_steers_as_one_encoded_in_each_step(
-    control: nn.Module, condition: torch.Tensor
-) -> None:
-    expected = estimate(control, condition)
-    with condition_encoded_once(control, condition) as features:
-        assert features.shape == (1, TINY.flow.channels[0], 8, 8, 8)
-        for _ in range(2):
-            for found, wanted in zip(estimate(control, features), expected, strict=True):
-                torch.testing.assert_close(found, wanted, rtol=0, atol=0)
-    assert any(float(e.abs().max()) > 0 for e in expected)
-
-
-@torch.inference_mode()
-def test_a_mask_is_encoded_just_once(control: nn.Module, condition: torch.Tensor) -> None:
-    calls: list[int] = []
-    control.controlnet_cond_embedding.register_forward_hook(lambda *_: calls.append(1))
-    with condition_encoded_once(control, condition) as features:
-        for _ in range(3):
-            estimate(control, features)
-    assert len(calls) == 1
-
-
-@torch.inference_mode()
-def test_after_the_block_the_controlnet_takes_masks_again(
-    control: nn.Module, condition: torch.Tensor
-) -> None:
-    encoder, keys = control.controlnet_cond_embedding, control.state_dict().keys()
-    with condition_encoded_once(control, condition):
-        pass
-    assert control.controlnet_cond_embedding is encoder
-    assert control.state_dict().keys() == keys
-
-
-@torch.inference_mode()
-def test_after_an_error_in_the_block_the_controlnet_takes_masks_again(
-    control: nn.Module, condition: torch.Tensor
-) -> None:
-    encoder = control.controlnet_cond_embedding
-    with pytest.raises(RuntimeError, match="stop"), condition_encoded_once(control, condition):
-        raise RuntimeError("stop")
-    assert control.controlnet_cond_embedding is encoder

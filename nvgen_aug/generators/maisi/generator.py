@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import final
 
@@ -25,8 +26,7 @@ from ...volume import SyntheticVolume
 from ..base import Generator
 from .backends import place
 from .conditioning import mask_bits
-from .conditioning import modality_tensor
-from .conditioning import spacing_tensor
+from .flow import SOLVERS
 from .flow import draw_noise
 from .flow import schedule
 from .flow import solve
@@ -36,11 +36,13 @@ from .masks.warped_template import draw_anatomy
 from .networks import build_autoencoder
 from .networks import build_control
 from .networks import build_flow
-from .networks import condition_encoded_once
 from .quality import check_finite
 from .variants import VARIANTS
 from .variants import Variant
-from .vocabulary import UNKNOWN_MODALITY
+from .velocity import ControlStep
+from .velocity import FlowStep
+from .velocity import Guidance
+from .velocity import Velocity
 from .weights import SCALE_FACTOR
 from .weights import TEMPLATE_FILE
 from .weights import WEIGHTS_FILE
@@ -89,16 +91,17 @@ class MaisiGenerator(Generator):
         self._scale_factor = float(tensors[SCALE_FACTOR])
         self._template = Template.load(files[1])
         self._autoencoder = build_autoencoder(variant.autoencoder)
-        self._flow = build_flow(variant.flow, latent)
-        self._control = build_control(variant.flow, latent)
+        self._flow = FlowStep(build_flow(variant.flow, latent))
+        self._control = ControlStep(build_control(variant.flow, latent))
         parts: dict[str, nn.Module] = {
             "autoencoder": self._autoencoder,
-            "flow": self._flow,
-            "control": self._control,
+            "flow": self._flow.network,
+            "control": self._control.network,
         }
         for prefix, network in parts.items():
             load_network(network, tensors, prefix, files[0])
-            place(network, self.device)
+        for placed in (self._autoencoder, self._flow, self._control):
+            place(placed, self.device)
         self._card = _card(variant, weights_digest(files))
 
     @classmethod
@@ -186,46 +189,25 @@ class MaisiGenerator(Generator):
         assert spec.size is not None
         assert spec.spacing is not None
         assert spec.modality is not None
+        assert spec.solver is not None
         assert spec.steps is not None
         small = [n // self.variant.compression for n in spec.size]
         seeds = np.random.SeedSequence([spec.seed, _NOISE_STREAM]).generate_state(1, np.uint64)
         noise = draw_noise(
             (1, self.variant.autoencoder.latent, *small), int(seeds[0] % np.uint64(2**63))
         )
-        modalities = [self.variant.modalities[spec.modality]]
-        guidance = spec.guidance or 0.0
-        if guidance > 0:
-            modalities.append(UNKNOWN_MODALITY)
-        copies = len(modalities)
-        classes = torch.cat([modality_tensor(m) for m in modalities]).to(self.device)
-        spacing = spacing_tensor(spec.spacing, copies).to(self.device)
         condition = mask_bits(label.to(self.device), self.variant.flow.mask_bits)
-        condition = condition.contiguous(memory_format=torch.channels_last_3d)
-
-        with condition_encoded_once(self._control, condition) as features:
-            features = features.expand(copies, *features.shape[1:])
-
-            def velocity(x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-                x = x.expand(copies, *x.shape[1:])
-                time = time.expand(copies)
-                down, middle = self._control(
-                    x=x, timesteps=time, controlnet_cond=features, class_labels=classes
-                )
-                estimate: torch.Tensor = self._flow(
-                    x=x,
-                    timesteps=time,
-                    class_labels=classes,
-                    spacing_tensor=spacing,
-                    down_block_additional_residuals=down,
-                    mid_block_additional_residual=middle,
-                )
-                if copies == 1:
-                    return estimate
-                asked, unknown = estimate.chunk(2)
-                return unknown + guidance * (asked - unknown)
-
-            plan = schedule(spec.steps, int(np.prod(small)), spec.numerics)
-            solved = solve(velocity, noise.to(self.device), plan)
+        plan = schedule(spec.steps, math.prod(small), spec.numerics, spec.solver)
+        velocity = Velocity(
+            self._control,
+            self._flow,
+            plan,
+            condition=condition.contiguous(memory_format=torch.channels_last_3d),
+            modality=self.variant.modalities[spec.modality],
+            spacing=spec.spacing,
+            guidance=Guidance(spec.guidance or 0.0, spec.guidance_interval),
+        )
+        solved = solve(velocity, noise.to(self.device), plan)
         return solved / self._scale_factor
 
     @torch.inference_mode()
@@ -277,7 +259,9 @@ def _card(variant: Variant, digest: str) -> VariantCard:
         default_modality=variant.default_modality,
         legal_sizes=variant.legal_sizes,
         spacing_range=variant.spacing_range,
+        default_solver=variant.solver,
         default_steps=variant.steps,
+        solvers=SOLVERS,
         pathology=variant.pathology,
         pathology_range=variant.pathology_range,
     )

@@ -6,15 +6,14 @@ no half precision and no slicing of convolutions, and its decoder tells the stat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import contextmanager
 from typing import final
 
 import torch
 from monai.apps.generation.maisi.networks.controlnet_maisi import ControlNetMaisi
 from monai.apps.generation.maisi.networks.diffusion_model_unet_maisi import DiffusionModelUNetMaisi
 from monai.networks.blocks.activation import Swish
+from monai.networks.blocks.selfattention import SABlock
 from torch import nn
 
 from .decoder import Decoder
@@ -128,6 +127,7 @@ def build_flow(shape: FlowShape, latent: int) -> nn.Module:
         include_fc=True,
         include_spacing_input=True,
     )
+    _attend_in_one_pass(network)
     return network
 
 
@@ -151,21 +151,15 @@ def build_control(shape: FlowShape, latent: int) -> nn.Module:
     for module in network.modules():
         if isinstance(getattr(module, "A", None), Swish):
             module.A = nn.SiLU()  # the same function, in one pass over memory
+    _attend_in_one_pass(network)
     return network
 
 
-@contextmanager
-def condition_encoded_once(control: nn.Module, condition: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Within the block, `control` takes the yielded features in place of the mask.
+def _attend_in_one_pass(network: nn.Module) -> None:
+    """Without the matrix of all pairs of voxels, which at 128 cubed would not fit anywhere.
 
-    The mask's encoder works at the image's resolution and knows nothing of time, so running it in
-    every step would cost more than the rest of the ControlNet.
+    MONAI's argument for it refuses to work on a processor, where torch has such a pass as well.
     """
-    encoder = control.controlnet_cond_embedding
-    assert isinstance(encoder, nn.Module)
-    features: torch.Tensor = encoder(condition)
-    control.controlnet_cond_embedding = nn.Identity()
-    try:
-        yield features
-    finally:
-        control.controlnet_cond_embedding = encoder
+    for module in network.modules():
+        if isinstance(module, SABlock):
+            module.use_flash_attention = True

@@ -87,7 +87,8 @@ class Variant:
         pathology_range: Least and greatest diameter in mm.
         intensity: How voxels are made of network values.
         licence: Of the weights.
-        steps: Default number of Euler steps.
+        solver: Default solver of the flow.
+        steps: Default number of evaluations of the flow by that solver.
         compression: Image voxels for one latent voxel along an axis.
     """
 
@@ -107,6 +108,7 @@ class Variant:
     pathology_range: tuple[float, float]
     intensity: IntensityMap
     licence: str
+    solver: str = "euler"
     steps: int = 30
     compression: int = 4
 
@@ -117,7 +119,7 @@ MR_INTENSITY: Final = IntensityMap(
 
 TINY_BRAIN: Final = Variant(
     name="tiny-brain",
-    revision="tiny-brain-1",
+    revision="tiny-brain-2",
     folder=Path(__file__).parent / "tiny_brain",
     autoencoder=AutoencoderShape(widths=(8, 16, 64), groups=2),
     flow=FlowShape(
