@@ -141,6 +141,7 @@ def serve(
         "cache": None if path is None else str(Path(path).absolute()),
         "max_bytes": max_bytes,
         "read_only": isinstance(cache, VolumeCache) and cache.read_only,
+        "remote": cache.remote if isinstance(cache, VolumeCache) else None,
         "shared": [os.fspath(p) for p in cache.shared] if isinstance(cache, VolumeCache) else [],
         "threads": threads,
         "options": {name: _jsonable(value) for name, value in options.items()},
@@ -162,6 +163,7 @@ def serve_forever(
     cache: str | os.PathLike[str] | None = None,
     max_bytes: int | str | None = None,
     shared: Sequence[str | os.PathLike[str]] = (),
+    remote: str | None = None,
     threads: int | None = None,
     on_ready: Callable[[str], None] = lambda address: None,
     **options: Any,
@@ -171,6 +173,7 @@ def serve_forever(
     Args:
         variant, device, cache, max_bytes, threads, **options: As in `serve`.
         shared: Other caches to read from, as `VolumeCache` takes them.
+        remote: A bucket behind the cache, likewise.
         address: `"unix:"` and a path in a directory that is private or does not exist
             yet; `None` makes a directory.
         on_ready: Called with the address once clients can connect.
@@ -193,6 +196,7 @@ def serve_forever(
                 max_bytes=max_bytes,
                 read_only=False,
                 shared=shared,
+                remote=None if remote is None else (remote, {}),
                 threads=threads,
                 options=options,
             ),
@@ -214,6 +218,7 @@ def resident_engine(
     max_bytes: int | str | None,
     read_only: bool,
     shared: Sequence[str | os.PathLike[str]],
+    remote: tuple[str, Mapping[str, Any]] | None,
     threads: int | None,
     options: Mapping[str, Any],
 ) -> Engine:
@@ -223,7 +228,15 @@ def resident_engine(
         import_module("torch").set_num_threads(threads)
     opened = None
     if cache is not None:
-        opened = VolumeCache(cache, max_bytes=max_bytes, read_only=read_only, shared=shared)
+        url, of_remote = remote or (None, {})
+        opened = VolumeCache(
+            cache,
+            max_bytes=max_bytes,
+            read_only=read_only,
+            shared=shared,
+            remote=url,
+            remote_options=of_remote,
+        )
     return Engine(load_generator(variant, device=device, **options), opened)
 
 

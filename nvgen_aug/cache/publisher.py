@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import final
 
@@ -27,6 +28,9 @@ from .layout import Layout
 from .layout import explained
 from .layout import fsync_directory
 from .lock import locked
+
+if TYPE_CHECKING:
+    from .object_store import ObjectStore
 
 TOUCH_SECONDS = 60.0
 _log = logging.getLogger(__name__)
@@ -89,6 +93,37 @@ class Publisher:
                 "free some space or name another directory"
             )
             raise CacheError(msg) from error
+
+    def adopt(self, kind: Kind, key: str, remote: ObjectStore) -> bool:
+        """Bring an entry here from a bucket; false if it has none that is whole and fits.
+
+        Raises:
+            CacheError: if the disk cannot be written.
+        """
+        partial = self._layout.new_partial(key)
+        try:
+            with explained(self._layout.root):
+                partial.mkdir(mode=0o700)
+                said = remote.fetch(kind, key, partial)
+                if said is None:
+                    return False
+                commit = seal(partial, kind, key)
+                if commit != said:
+                    remote.discard(kind, key)
+                    return False
+                fits = commit.total_bytes <= self.bound
+                return fits and self._publish(partial, kind, key, commit.total_bytes)
+        finally:
+            eviction.discard(partial)
+
+    def send(self, kind: Kind, key: str, remote: ObjectStore) -> None:
+        """Store an entry of this cache in a bucket, too, if it is not there yet."""
+        place = self._layout.entry(kind, key)
+        try:
+            commit = read_commit(place, kind, key)
+        except (FileNotFoundError, Damaged):
+            return  # evicted meanwhile
+        remote.send(place, commit, kind, key)
 
     def set_aside(self, kind: Kind, key: str) -> None:
         """Move a damaged entry into quarantine, of which the last few are kept.

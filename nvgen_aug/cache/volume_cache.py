@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import Self
 from typing import TypeVar
@@ -35,6 +37,9 @@ from .layout import open_layout
 from .publisher import Publisher
 from .tier import Tier
 
+if TYPE_CHECKING:
+    from .object_store import ObjectStore
+
 _Value = TypeVar("_Value")
 
 
@@ -58,12 +63,17 @@ class VolumeCache:
         shared: Other cache directories, which are read where this one has nothing and are
             never written: what a group has made once, for everybody. What somebody else
             wrote is compared with its SHA-256 digests before it is used.
+        remote: A bucket, such as `"s3://bucket/prefix"`, that many machines share: what is
+            stored here goes there too, and what is not here is fetched from there. Only
+            who may write does so: a worker asks its server. Needs the extra `cloud`.
+        remote_options: Of the bucket, such as `endpoint` and `region`; JSON values. Secrets
+            come from the environment, as `AWS_ACCESS_KEY_ID` and its like.
 
     Raises:
         CacheError: if the directory cannot be used, or was written by a later version.
     """
 
-    __slots__ = ("_layout", "_publisher", "_tiers")
+    __slots__ = ("_layout", "_publisher", "_remote", "_tiers")
 
     def __init__(
         self,
@@ -72,13 +82,18 @@ class VolumeCache:
         max_bytes: int | str | None = None,
         read_only: bool = False,
         shared: Sequence[str | os.PathLike[str]] = (),
+        remote: str | None = None,
+        remote_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._layout: Layout = open_layout(path, read_only=read_only)
         self._publisher: Publisher | None = None
+        self._remote: ObjectStore | None = None
         if not read_only:
             bound = eviction.byte_bound(max_bytes, self._layout)
             self._publisher = Publisher(self._layout, bound)
             self._publisher.sweep()
+            if remote is not None:
+                self._remote = _object_store(remote, remote_options or {})
         own = Tier(self._layout, self._publisher, thorough=not read_only)
         others = [open_layout(other, read_only=True) for other in _as_paths(shared)]
         self._tiers = (own, *(Tier(layout, None, thorough=True) for layout in others))
@@ -92,6 +107,11 @@ class VolumeCache:
     def shared(self) -> tuple[Path, ...]:
         """The directories that are read where this one has nothing, absolute."""
         return tuple(tier.layout.root for tier in self._tiers[1:])
+
+    @property
+    def remote(self) -> tuple[str, Mapping[str, Any]] | None:
+        """URL and options of the bucket behind, if there is one."""
+        return None if self._remote is None else (self._remote.url, self._remote.options)
 
     @property
     def read_only(self) -> bool:
@@ -222,7 +242,10 @@ class VolumeCache:
             value = tier.get(kind, key, build)
             if value is not None:
                 return value
-        return None
+        if self._publisher is None or self._remote is None:
+            return None
+        is_here = self._publisher.adopt(kind, key, self._remote)
+        return self._tiers[0].get(kind, key, build) if is_here else None
 
     def _has(self, kind: Kind, key: str) -> bool:
         return any(tier.has(kind, key) for tier in self._tiers)
@@ -239,11 +262,25 @@ class VolumeCache:
             raise CacheError(msg)
         if any(tier.has(kind, key) for tier in self._tiers[1:]):
             return False
-        return self._publisher.put(kind, key, attributes, arrays)
+        is_first = self._publisher.put(kind, key, attributes, arrays)
+        if self._remote is not None:
+            self._publisher.send(kind, key, self._remote)
+        return is_first
 
 
 def _open_reader(path: str, shared: Sequence[str]) -> VolumeCache:
     return VolumeCache(path, read_only=True, shared=shared)
+
+
+def _object_store(url: str, options: Mapping[str, Any]) -> ObjectStore:
+    try:
+        # By name, because it needs an extra, and most caches are a folder alone.
+        store = import_module(".object_store", __package__).ObjectStore
+    except ImportError as error:
+        msg = f'{url} is reached through obstore, which is not here; pip install "nvgen-aug[cloud]"'
+        raise CacheError(msg) from error
+    opened: ObjectStore = store(url, options)
+    return opened
 
 
 def _as_paths(shared: Sequence[str | os.PathLike[str]]) -> Sequence[str | os.PathLike[str]]:
