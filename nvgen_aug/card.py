@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import Any
 from typing import final
 
+from .envelope import Envelope
+from .envelope import Verdict
 from .errors import SpecError
 from .errors import did_you_mean
 from .spec import VolumeSpec
@@ -29,7 +31,7 @@ class VariantCard:
         weights_digest: SHA-256 of its weights as 64 hex digits.
         generator_revision: Changes when the same weights would give other voxels.
         vocabulary: Label names and their ids.
-        has_labels: Whether volumes come with a label.
+        has_labels: Whether volumes can come with a label.
         modalities: Names of the contrasts and their ids in the model.
         intensity: What the int16 voxels mean, such as `"HU"`.
         licence: Licence of the weights.
@@ -43,6 +45,13 @@ class VariantCard:
         pathology: Label names that can be asked for with a diameter.
         pathology_range: Least and greatest diameter in mm.
         steps_range: Least and greatest number of evaluations.
+        draws_labels: Whether a label is drawn for a spec without a mask; if not, such a
+            volume is an image alone.
+        aliases: Other names of labels, such as those of TotalSegmentator.
+        has_guidance: Whether guidance on the modality is possible.
+        body_regions: Regions of the body that a spec may name, from head to foot.
+        default_body_region: What `None` becomes where no mask says it.
+        envelope: What the model was trained on; `None` if sizes and spacings say it all.
     """
 
     name: str
@@ -67,6 +76,12 @@ class VariantCard:
     steps_range: tuple[int, int] = (1, 1000)
     reference_solver: str = "euler"
     reference_steps: int = 30
+    draws_labels: bool = True
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    has_guidance: bool = True
+    body_regions: tuple[str, ...] = ()
+    default_body_region: tuple[str, str] | None = None
+    envelope: Envelope | None = None
     notes: str = field(default="", compare=False)
 
     def resolve(self, spec: VolumeSpec) -> VolumeSpec:
@@ -91,9 +106,32 @@ class VariantCard:
             solver=solver,
             steps=spec.steps or (self.reference_steps if is_other else self.default_steps),
             guidance=self.default_guidance if spec.guidance is None else spec.guidance,
+            anatomy=tuple(self.canonical(name) for name in spec.anatomy),
+            pathology=tuple((self.canonical(name), size) for name, size in spec.pathology),
+            body_region=spec.body_region or (None if spec.mask else self.default_body_region),
         )
         self._check(resolved)
+        if resolved.allow_out_of_distribution and self.outside(resolved) is None:
+            # Two ways to ask for the same voxels must not have two keys.
+            resolved = replace(resolved, allow_out_of_distribution=False)
         return resolved
+
+    def canonical(self, name: str) -> str:
+        """The vocabulary's own name of a label."""
+        return self.aliases.get(name, name)
+
+    def gives_label(self, spec: VolumeSpec) -> bool:
+        """Whether the volume of a spec comes with a label."""
+        return self.has_labels and (self.draws_labels or spec.mask is not None)
+
+    def outside(self, spec: VolumeSpec) -> Verdict | None:
+        """In what a resolved spec lies outside the training data; `None` if it does not."""
+        if self.envelope is None:
+            return None
+        assert spec.size is not None
+        assert spec.spacing is not None
+        assert spec.modality is not None
+        return self.envelope.judge(spec.size, spec.spacing, spec.modality)
 
     def _check(self, spec: VolumeSpec) -> None:
         assert spec.size is not None
@@ -133,6 +171,7 @@ class VariantCard:
         if not self.steps_range[0] <= spec.steps <= self.steps_range[1]:
             msg = f"steps must lie in {list(self.steps_range)}, got {spec.steps}"
             raise SpecError(msg)
+        self._check_conditions(spec)
         for name in spec.anatomy:
             if name not in self.vocabulary:
                 msg = f"`{self.name}` has no label `{name}`; {did_you_mean(name, self.vocabulary)}"
@@ -149,6 +188,64 @@ class VariantCard:
             if not least <= diameter <= most:
                 msg = f"`{name}` diameters are {least} to {most} mm, got {diameter}"
                 raise SpecError(msg)
+
+    def _check_conditions(self, spec: VolumeSpec) -> None:
+        if spec.mask is not None and not self.has_labels:
+            msg = (
+                f"`{self.name}` makes images alone and cannot follow a mask; leave `mask` out, or "
+                "use a variant with a ControlNet, such as `rflow-ct` or `tiny-brain`"
+            )
+            raise SpecError(msg)
+        if (spec.anatomy or spec.pathology) and not self.gives_label(spec):
+            asked = [*spec.anatomy, *(name for name, _ in spec.pathology)]
+            msg = f"`{self.name}` draws no label, but {asked} must be in it; {self.ways_to_labels}"
+            raise SpecError(msg)
+        if spec.guidance and not self.has_guidance:
+            msg = (
+                f"`{self.name}` does not know modalities, so it cannot be guided; "
+                f"leave guidance at 0, got {spec.guidance:g}"
+            )
+            raise SpecError(msg)
+        if spec.body_region is not None:
+            self._check_region(spec.body_region)
+        verdict = self.outside(spec)
+        if verdict is not None and not spec.allow_out_of_distribution:
+            msg = f"`{self.name}` was not trained for this: {'; '.join(verdict.reasons)}"
+            if verdict.row is not None:
+                assert verdict.spacing is not None
+                near = ", ".join(f"{mm:g}" for mm in verdict.spacing)
+                msg += (
+                    f"; it was compared with the row {verdict.row.text()}, and the nearest legal "
+                    f"volume has size {verdict.size} and spacing ({near})"
+                )
+            msg += "; allow_out_of_distribution=True makes it all the same"
+            raise SpecError(msg)
+
+    def _check_region(self, region: tuple[str, str]) -> None:
+        if not self.body_regions:
+            msg = f"`{self.name}` is not told a body region, got {region}; leave body_region out"
+            raise SpecError(msg)
+        for name in region:
+            if name not in self.body_regions:
+                msg = (
+                    f"`{self.name}` has no body region `{name}`; "
+                    f"{did_you_mean(name, self.body_regions)}"
+                )
+                raise SpecError(msg)
+        first, last = (self.body_regions.index(name) for name in region)
+        if first > last:
+            msg = f"body_region must go from head to foot, {self.body_regions}, got {region}"
+            raise SpecError(msg)
+
+    @property
+    def ways_to_labels(self) -> str:
+        """What to do for a label where none is drawn."""
+        if self.has_labels:
+            return "give a mask of your own: mask=source.put(array, affine)"
+        return (
+            "use a variant with labels, such as `tiny-brain` or `rflow-ct` with masks, or use the "
+            "images alone"
+        )
 
     def latent_key(self, spec: VolumeSpec) -> str:
         """64 hex digits that name the latent of a resolved spec made by this generator.
@@ -171,6 +268,7 @@ class VariantCard:
         values = asdict(self)
         values["vocabulary"] = dict(self.vocabulary)
         values["modalities"] = dict(self.modalities)
+        values["aliases"] = dict(self.aliases)
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -180,6 +278,8 @@ class VariantCard:
         for name, value in values.items():
             if isinstance(value, list):
                 values[name] = _tuples(value)
+        if values.get("envelope") is not None:
+            values["envelope"] = Envelope.from_values(values["envelope"])
         return cls(**values)
 
 

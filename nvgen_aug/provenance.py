@@ -35,6 +35,8 @@ class Provenance:
         reuse: How often this volume was used before in the plan.
         licence: Licence of the weights, or of nothing.
         version: Version of this package that made the volume.
+        out_of_distribution: In what a volume lies outside its model's training data, if it was
+            asked for all the same.
     """
 
     source: str
@@ -50,6 +52,7 @@ class Provenance:
     reuse: int = 0
     licence: str = ""
     version: str = ""
+    out_of_distribution: str = ""
 
     def to_json(self) -> str:
         """The record as one line of canonical JSON."""

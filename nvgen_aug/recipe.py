@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields
+from itertools import product
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,10 @@ class Recipe:
             `{"lesion": Lesions((1, 4), (8, 20))}`, or `{"lesion": {"count": [1, 4],
             "diameter": [8, 20]}}` as a file has it.
         pathology_share: Share of the volumes that get any pathology at all.
-        steps, guidance, guidance_interval, solver, numerics: As in `VolumeSpec`.
+        mask: Digest of a mask of the caller's, as `source.put` returned it, or several to
+            choose from alike.
+        steps, guidance, guidance_interval, solver, numerics, body_region,
+        allow_out_of_distribution: As in `VolumeSpec`.
 
     Raises:
         SpecError: for a field of the wrong kind.
@@ -89,6 +93,9 @@ class Recipe:
     guidance: float | None = None
     numerics: str = "exact"
     guidance_interval: tuple[float, float] = (0.0, 1.0)
+    mask: str | Sequence[str] | None = None
+    body_region: tuple[str, str] | None = None
+    allow_out_of_distribution: bool = False
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -98,6 +105,11 @@ class Recipe:
             put("modality", tuple(self.modality))
             if not self.modality:
                 msg = "modality must name at least one contrast, got an empty list"
+                raise SpecError(msg)
+        if isinstance(self.mask, Sequence) and not isinstance(self.mask, str):
+            put("mask", tuple(self.mask))
+            if not self.mask:
+                msg = "mask must be at least one digest from `source.put`, got an empty list"
                 raise SpecError(msg)
         for name in ("size", "spacing", "anatomy"):
             value = getattr(self, name)
@@ -141,6 +153,9 @@ class Recipe:
             assert isinstance(kind, Lesions)
             diameters = kind.draw(rng)
             lesions += [(label, diameter) for diameter in diameters if has_pathology]
+        mask = self.mask
+        if isinstance(mask, tuple):
+            mask = mask[int(rng.integers(len(mask)))]
         return VolumeSpec(
             name,
             seed=seed,
@@ -154,12 +169,16 @@ class Recipe:
             guidance=self.guidance,
             numerics=self.numerics,
             guidance_interval=self.guidance_interval,
+            mask=mask,  # type: ignore[arg-type]  # narrowed by __post_init__
+            body_region=self.body_region,
+            allow_out_of_distribution=self.allow_out_of_distribution,
         )
 
     def check(self, card: VariantCard) -> None:
         """Raise `SpecError` now for anything that the card's variant can never make."""
         choices = self.modality if isinstance(self.modality, tuple) else (self.modality,)
-        for modality in choices:
+        masks = self.mask if isinstance(self.mask, tuple) else (self.mask,)
+        for modality, mask in product(choices, masks):
             for end in (0, 1):
                 lesions = tuple(
                     (name, kind.diameter[end])
@@ -180,6 +199,9 @@ class Recipe:
                         guidance=self.guidance,
                         numerics=self.numerics,
                         guidance_interval=self.guidance_interval,
+                        mask=mask,
+                        body_region=self.body_region,
+                        allow_out_of_distribution=self.allow_out_of_distribution,
                     )
                 )
 

@@ -42,6 +42,10 @@ class VolumeSpec:
         numerics: `"exact"`, or `"reference"` for the rounding of NV-Generate.
         guidance_interval: Least and greatest share of noise, in 0 to 1, at which guidance is
             evaluated; elsewhere an evaluation costs half.
+        body_region: First and last region of the body, such as `("chest", "abdomen")`, for
+            a variant that is told.
+        allow_out_of_distribution: Whether a field of view outside the training data is
+            made all the same, and marked in the provenance.
 
     Raises:
         SpecError: if a field is of the wrong kind or out of range.
@@ -60,6 +64,8 @@ class VolumeSpec:
     guidance: float | None = None
     numerics: str = "exact"
     guidance_interval: tuple[float, float] = (0.0, 1.0)
+    body_region: tuple[str, str] | None = None
+    allow_out_of_distribution: bool = False
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -96,6 +102,12 @@ class VolumeSpec:
             msg = f"numerics must be one of {NUMERICS}, got {self.numerics!r}"
             raise SpecError(msg)
         put("guidance_interval", _interval(self.guidance_interval))
+        if self.body_region is not None:
+            put("body_region", _region(self.body_region))
+        came: Any = self.allow_out_of_distribution
+        if not isinstance(came, bool):
+            msg = f"allow_out_of_distribution must be true or false, got {came!r}"
+            raise SpecError(msg)
 
     @property
     def is_resolved(self) -> bool:
@@ -177,6 +189,16 @@ def _lesion(value: Any) -> tuple[str, float]:
         msg = f"pathology must be pairs (label name, diameter in mm), got {value!r}"
         raise SpecError(msg) from error
     return str(name), _length("pathology diameter", diameter)
+
+
+def _region(value: Any) -> tuple[str, str]:
+    names = (value, value) if isinstance(value, str) else tuple(_listed("body_region", value))
+    if len(names) == 1:
+        names = names * 2
+    if len(names) != 2:
+        msg = f"body_region must be the first and the last region, got {value!r}"
+        raise SpecError(msg)
+    return str(names[0]), str(names[1])
 
 
 def _three(name: str, value: Any) -> tuple[Any, Any, Any]:

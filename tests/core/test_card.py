@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from nvgen_aug.card import VariantCard
+from nvgen_aug.envelope import Envelope
+from nvgen_aug.envelope import FieldOfView
 from nvgen_aug.errors import SpecError
 from nvgen_aug.generators.phantom import PhantomGenerator
 from nvgen_aug.spec import VolumeSpec
@@ -102,3 +104,83 @@ def test_other_weights_or_another_revision_give_other_keys() -> None:
 
 def test_a_card_survives_json() -> None:
     assert VariantCard.from_json(CARD.to_json()) == CARD
+
+
+# An image-only model, and one that follows masks but draws none, both with an envelope.
+IMAGES = replace(CARD, has_labels=False)
+MASKS = replace(
+    CARD,
+    draws_labels=False,
+    body_regions=("head", "chest", "abdomen"),
+    default_body_region=("chest", "abdomen"),
+    aliases={"organ_left": "organ"},
+    envelope=Envelope(
+        sizes=((32, 32, 32), (64, 64, 64)),
+        spacings=((1.0, 3.0), (1.0, 3.0), (1.0, 3.0)),
+        rows=(FieldOfView("cube", (64.0, 64.0, 64.0)),),
+    ),
+)
+DIGEST = "ab" * 32
+
+
+def asked(**fields: Any) -> VolumeSpec:
+    return VolumeSpec(**{"variant": "phantom", "seed": 0, **fields})
+
+
+@pytest.mark.parametrize(
+    ("card", "fields", "text"),
+    [
+        (IMAGES, {"mask": DIGEST}, "makes images alone and cannot follow a mask"),
+        (IMAGES, {"anatomy": ("organ",)}, r"draws no label, but \['organ'\].*images alone"),
+        (MASKS, {"pathology": (("lesion", 5),)}, r"draws no label.*mask=source.put"),
+        (replace(CARD, has_guidance=False), {"guidance": 2}, "leave guidance at 0, got 2"),
+        (CARD, {"body_region": "chest"}, r"not told a body region, got \('chest', 'chest'\)"),
+        (MASKS, {"body_region": ("chest", "abdomn")}, "`abdomn`; did you mean `abdomen`?"),
+        (MASKS, {"body_region": ("abdomen", "head")}, "from head to foot"),
+        (
+            MASKS,
+            {"size": (64, 64, 32)},
+            r"row cube \(64 × 64 × 64 mm\).*size \(64, 64, 64\) and spacing \(2, 2, 1\)"
+            r".*allow_out_of_distribution=True",
+        ),
+    ],
+)
+def test_conditions_that_a_model_does_not_know_are_refused(
+    card: VariantCard, fields: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(SpecError, match=text):
+        card.resolve(asked(**fields))
+
+
+def test_outside_the_training_data_is_made_if_it_is_allowed() -> None:
+    resolved = MASKS.resolve(asked(size=(64, 64, 32), allow_out_of_distribution=True))
+    assert resolved.size == (64, 64, 32)
+    assert resolved.allow_out_of_distribution
+    assert MASKS.outside(resolved) is not None
+
+
+def test_inside_the_training_data_the_permission_does_not_change_the_key() -> None:
+    allowed = MASKS.resolve(asked(allow_out_of_distribution=True))
+    assert allowed == MASKS.resolve(asked())
+    assert not allowed.allow_out_of_distribution
+
+
+def test_other_names_of_a_label_give_the_same_spec() -> None:
+    one = MASKS.resolve(asked(mask=DIGEST, anatomy=("organ_left",)))
+    assert one == MASKS.resolve(asked(mask=DIGEST, anatomy=("organ",)))
+
+
+def test_the_body_region_has_a_default_where_no_mask_says_it() -> None:
+    assert MASKS.resolve(asked()).body_region == ("chest", "abdomen")
+    assert MASKS.resolve(asked(mask=DIGEST)).body_region is None
+    assert MASKS.resolve(asked(mask=DIGEST, body_region="head")).body_region == ("head", "head")
+
+
+def test_a_label_comes_with_a_mask_or_from_a_model_that_draws_one() -> None:
+    given = asked(mask=DIGEST)
+    assert [c.gives_label(asked()) for c in (CARD, MASKS, IMAGES)] == [True, False, False]
+    assert [c.gives_label(given) for c in (CARD, MASKS, IMAGES)] == [True, True, False]
+
+
+def test_a_card_with_all_of_this_survives_json() -> None:
+    assert VariantCard.from_json(MASKS.to_json()) == MASKS
