@@ -9,7 +9,7 @@ from monai.apps.generation.maisi.networks.autoencoderkl_maisi import Autoencoder
 from nvgen_aug.generators.maisi.layers import GroupNorm
 from nvgen_aug.generators.maisi.networks import Autoencoder
 from nvgen_aug.generators.maisi.networks import build_autoencoder
-from nvgen_aug.generators.maisi.variants import AutoencoderShape
+from nvgen_aug.generators.maisi.shapes import AutoencoderShape
 from tests.generators.tiny import randomized
 
 WIDTHS, GROUPS = (4, 8, 8), 2

@@ -10,7 +10,7 @@ from torch import nn
 from nvgen_aug.generators.maisi.conditioning import mask_bits
 from nvgen_aug.generators.maisi.networks import build_control
 from nvgen_aug.generators.maisi.networks import build_flow
-from nvgen_aug.generators.maisi.variants import FlowShape
+from nvgen_aug.generators.maisi.shapes import FlowShape
 from tests.generators.tiny import TINY
 from tests.generators.tiny import randomized
 

@@ -17,6 +17,7 @@ from nvgen_aug.record import RunRecord
 from nvgen_aug.spec import VolumeSpec
 from tests.contracts.generator import GeneratorContract
 
+assert TINY_BRAIN.folder is not None
 FOLDER = TINY_BRAIN.folder
 MOST_BYTES = 25_000_000
 

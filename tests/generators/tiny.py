@@ -13,9 +13,9 @@ from torch import nn
 from nvgen_aug.generators.maisi.networks import build_autoencoder
 from nvgen_aug.generators.maisi.networks import build_control
 from nvgen_aug.generators.maisi.networks import build_flow
+from nvgen_aug.generators.maisi.shapes import AutoencoderShape
+from nvgen_aug.generators.maisi.shapes import FlowShape
 from nvgen_aug.generators.maisi.variants import TINY_BRAIN
-from nvgen_aug.generators.maisi.variants import AutoencoderShape
-from nvgen_aug.generators.maisi.variants import FlowShape
 from nvgen_aug.generators.maisi.variants import Variant
 from nvgen_aug.generators.maisi.weights import TEMPLATE_FILE
 from nvgen_aug.generators.maisi.weights import WEIGHTS_FILE

@@ -77,6 +77,9 @@ class MaisiGenerator(Generator):
         self, variant: Variant, *, device: str = "cpu", weights: Path | None = None
     ) -> None:
         folder = variant.folder if weights is None else Path(weights)
+        if folder is None:
+            msg = f"give the folder with the weights of `{variant.name}`"
+            raise WeightsError(msg)
         files = [folder / WEIGHTS_FILE, folder / TEMPLATE_FILE]
         tensors = read_tensors(files[0])
         if SCALE_FACTOR not in tensors:
@@ -253,7 +256,7 @@ def _card(variant: Variant, digest: str) -> VariantCard:
         has_labels=True,
         modalities=dict(variant.modalities),
         intensity=variant.intensity.unit,
-        licence=variant.licence,
+        licence=variant.licence.text(),
         default_size=variant.size,
         default_spacing=variant.spacing,
         default_modality=variant.default_modality,

@@ -10,17 +10,27 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
+from monai.apps.generation.maisi.networks.autoencoderkl_maisi import AutoencoderKlMaisi
 from monai.apps.generation.maisi.networks.controlnet_maisi import ControlNetMaisi
 from monai.apps.generation.maisi.networks.diffusion_model_unet_maisi import DiffusionModelUNetMaisi
 from monai.networks.blocks.activation import Swish
+from monai.networks.blocks.crossattention import CrossAttentionBlock
 from monai.networks.blocks.selfattention import SABlock
+from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
 from torch import nn
 
 from .decoder import Decoder
 from .encoder import Encoder
 from .layers import Kernel
-from .variants import AutoencoderShape
-from .variants import FlowShape
+from .releases import AUTOENCODER
+from .releases import CONTROL
+from .releases import FLOW
+from .releases import MASK_AUTOENCODER
+from .releases import MASK_FLOW
+from .shapes import AutoencoderShape
+from .shapes import FlowShape
+from .shapes import MaskModelShape
+from .variants import Variant
 
 
 @final
@@ -123,9 +133,11 @@ def build_flow(shape: FlowShape, latent: int) -> nn.Module:
         num_res_blocks=shape.residual_blocks,
         norm_num_groups=shape.norm_groups,
         num_class_embeds=shape.class_embeds,
-        resblock_updown=True,
-        include_fc=True,
+        resblock_updown=shape.residual_resampling,
+        include_fc=shape.attention_projection,
         include_spacing_input=True,
+        include_top_region_index_input=shape.body_region,
+        include_bottom_region_index_input=shape.body_region,
     )
     _attend_in_one_pass(network)
     return network
@@ -142,8 +154,8 @@ def build_control(shape: FlowShape, latent: int) -> nn.Module:
         num_res_blocks=shape.residual_blocks,
         norm_num_groups=shape.norm_groups,
         num_class_embeds=shape.class_embeds,
-        resblock_updown=True,
-        include_fc=True,
+        resblock_updown=shape.residual_resampling,
+        include_fc=shape.attention_projection,
         conditioning_embedding_in_channels=shape.mask_bits,
         conditioning_embedding_num_channels=shape.condition_channels,
         use_checkpointing=False,
@@ -155,11 +167,72 @@ def build_control(shape: FlowShape, latent: int) -> nn.Module:
     return network
 
 
+def build_mask_autoencoder(shape: MaskModelShape) -> nn.Module:
+    """The autoencoder of masks with random weights: bit planes in, one channel a label out."""
+    network: nn.Module = AutoencoderKlMaisi(
+        spatial_dims=3,
+        in_channels=shape.bits,
+        out_channels=shape.classes,
+        latent_channels=shape.latent[0],
+        num_channels=shape.widths,
+        num_res_blocks=shape.blocks,
+        norm_num_groups=shape.groups,
+        norm_eps=1e-6,
+        attention_levels=tuple(False for _ in shape.widths),
+        with_encoder_nonlocal_attn=False,
+        with_decoder_nonlocal_attn=False,
+        use_convtranspose=True,
+        # Upstream's slices and half-precision norms spare a GPU's memory, and need a GPU.
+        norm_float16=False,
+        num_splits=1,
+        dim_split=1,
+        save_mem=False,
+    )
+    return network
+
+
+def build_mask_flow(shape: MaskModelShape) -> nn.Module:
+    """The UNet that draws latents of masks from a vector of sizes, with random weights."""
+    network: nn.Module = DiffusionModelUNet(
+        spatial_dims=3,
+        in_channels=shape.latent[0],
+        out_channels=shape.latent[0],
+        channels=shape.channels,
+        attention_levels=shape.attention,
+        num_head_channels=shape.head_channels,
+        num_res_blocks=2,
+        norm_num_groups=shape.norm_groups,
+        with_conditioning=True,
+        cross_attention_dim=shape.context,
+        upcast_attention=True,
+    )
+    _attend_in_one_pass(network)
+    return network
+
+
+def build_networks(variant: Variant) -> dict[str, nn.Module]:
+    """All networks of a variant, by the names under which weights are kept, without weights.
+
+    They lie on the meta device: they cost neither time nor memory before weights come.
+    """
+    with torch.device("meta"):
+        networks: dict[str, nn.Module] = {
+            AUTOENCODER: build_autoencoder(variant.autoencoder),
+            FLOW: build_flow(variant.flow, variant.autoencoder.latent),
+        }
+        if variant.has_control:
+            networks[CONTROL] = build_control(variant.flow, variant.autoencoder.latent)
+        if variant.mask_model is not None:
+            networks[MASK_AUTOENCODER] = build_mask_autoencoder(variant.mask_model)
+            networks[MASK_FLOW] = build_mask_flow(variant.mask_model)
+    return networks
+
+
 def _attend_in_one_pass(network: nn.Module) -> None:
     """Without the matrix of all pairs of voxels, which at 128 cubed would not fit anywhere.
 
     MONAI's argument for it refuses to work on a processor, where torch has such a pass as well.
     """
     for module in network.modules():
-        if isinstance(module, SABlock):
+        if isinstance(module, SABlock | CrossAttentionBlock):
             module.use_flash_attention = True

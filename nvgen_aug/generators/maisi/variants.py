@@ -4,48 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from typing import final
 
+from ...envelope import Envelope
+from . import releases
+from . import shapes
+from .envelope import BRAIN_ENVELOPE
+from .envelope import CT_ENVELOPE
+from .envelope import MR_ENVELOPE
+from .releases import Licence
+from .releases import Release
+from .shapes import AutoencoderShape
+from .shapes import FlowShape
+from .shapes import MaskModelShape
+from .vocabulary import BODY
+from .vocabulary import BODY_REGIONS
+from .vocabulary import BRAIN_MODALITIES
+from .vocabulary import CT_ALIASES
+from .vocabulary import CT_LABELS
+from .vocabulary import CT_MODALITIES
+from .vocabulary import MR_MODALITIES
 from .vocabulary import SKULL_STRIPPED_MODALITIES
 from .vocabulary import TINY_BRAIN_LABELS
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class AutoencoderShape:
-    """Arguments of the autoencoder: channels of its levels, finest first, and norm groups."""
-
-    widths: tuple[int, ...]
-    groups: int
-    latent: int = 4
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class FlowShape:
-    """Arguments of the flow's UNet and of the ControlNet that shares its trunk.
-
-    Attributes:
-        channels: Of the levels, finest first.
-        attention: Which levels have self-attention.
-        head_channels: Channels of one attention head, for each level.
-        norm_groups: Groups of every norm.
-        condition_channels: Channels of the mask's encoder; each but the first halves the edge.
-        residual_blocks: In every level.
-        class_embeds: Rows of the modality embedding.
-        mask_bits: Bit planes of the mask.
-    """
-
-    channels: tuple[int, ...]
-    attention: tuple[bool, ...]
-    head_channels: tuple[int, ...]
-    norm_groups: int
-    condition_channels: tuple[int, ...]
-    residual_blocks: int = 2
-    class_embeds: int = 128
-    mask_bits: int = 8
 
 
 @final
@@ -56,6 +40,7 @@ class IntensityMap:
     Attributes:
         unit: What a voxel means.
         background: The voxel value outside the mask.
+        highest: Greatest voxel value.
     """
 
     scale: float
@@ -63,6 +48,7 @@ class IntensityMap:
     lowest: int
     background: int
     unit: str
+    highest: int = 32767
 
 
 @final
@@ -73,9 +59,9 @@ class Variant:
     Attributes:
         name: As in a spec.
         revision: Changes when the same weights would give other voxels.
-        folder: Where its weights lie, if they come with this package.
+        folder: Where its weights lie if they come with this package, else `None`.
         autoencoder: Shape of the autoencoder.
-        flow: Shape of the flow networks.
+        flow: Shape of the UNet, and of the ControlNet if there is one.
         labels: Label names and ids.
         modalities: Modality names and ids.
         default_modality: One of them.
@@ -87,14 +73,23 @@ class Variant:
         pathology_range: Least and greatest diameter in mm.
         intensity: How voxels are made of network values.
         licence: Of the weights.
-        solver: Default solver of the flow.
+        solver: Default solver of the flow; `ddpm` if it is no flow.
         steps: Default number of evaluations of the flow by that solver.
         compression: Image voxels for one latent voxel along an axis.
+        guidance: Default scale of guidance on the modality.
+        has_control: Whether a mask can steer the image.
+        draws_labels: Whether it makes a mask itself when none is given.
+        body: Name of the label that must surround all others in a mask.
+        aliases: Other names of labels.
+        body_regions: Names of the regions that the UNet is told, from head to foot.
+        mask_model: Shape of the networks that draw masks.
+        envelope: What it was trained on; `None` if `legal_sizes` says it all.
+        release: Where its weights come from; `None` if they come with this package.
     """
 
     name: str
     revision: str
-    folder: Path
+    folder: Path | None
     autoencoder: AutoencoderShape
     flow: FlowShape
     labels: Mapping[str, int]
@@ -107,10 +102,19 @@ class Variant:
     pathology: tuple[str, ...]
     pathology_range: tuple[float, float]
     intensity: IntensityMap
-    licence: str
+    licence: Licence
     solver: str = "euler"
     steps: int = 30
     compression: int = 4
+    guidance: float = 0.0
+    has_control: bool = True
+    draws_labels: bool = True
+    body: str | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    body_regions: tuple[str, ...] = ()
+    mask_model: MaskModelShape | None = None
+    envelope: Envelope | None = None
+    release: Release | None = None
 
 
 MR_INTENSITY: Final = IntensityMap(
@@ -139,7 +143,89 @@ TINY_BRAIN: Final = Variant(
     pathology=("lesion",),
     pathology_range=(4.0, 25.0),
     intensity=MR_INTENSITY,
-    licence="Apache-2.0",
+    licence=releases.APACHE,
 )
 
-VARIANTS: Final[Mapping[str, Variant]] = {TINY_BRAIN.name: TINY_BRAIN}
+# A volume outside [-1000, 1000] HU does not exist in the family.
+CT_INTENSITY: Final = IntensityMap(
+    scale=2000.0, shift=-1000.0, lowest=-1000, background=-1000, unit="HU", highest=1000
+)
+
+
+def _multiples(most: int) -> tuple[int, ...]:
+    # Four to one in the autoencoder, eight to one in the UNet.
+    return tuple(range(32, most + 1, 32))
+
+
+RFLOW_CT: Final = Variant(
+    name="rflow-ct",
+    revision="maisi-1",
+    folder=None,
+    autoencoder=shapes.AUTOENCODER,
+    flow=shapes.RFLOW,
+    labels=CT_LABELS,
+    modalities=CT_MODALITIES,
+    default_modality="ct",
+    size=(256, 256, 256),
+    legal_sizes=(_multiples(512), _multiples(512), _multiples(768)),
+    spacing=(1.5, 1.5, 1.5),
+    spacing_range=(0.2, 10.0),
+    pathology=(),
+    pathology_range=(1.0, 100.0),
+    intensity=CT_INTENSITY,
+    licence=releases.OPEN_MODEL,
+    draws_labels=False,
+    body=BODY,
+    aliases=CT_ALIASES,
+    mask_model=shapes.MASK_MODEL,
+    envelope=CT_ENVELOPE,
+    release=releases.RFLOW_CT,
+)
+
+DDPM_CT: Final = replace(
+    RFLOW_CT,
+    name="ddpm-ct",
+    solver="ddpm",
+    flow=shapes.DDPM,
+    modalities={"ct": CT_MODALITIES["ct"]},
+    steps=1000,
+    body_regions=BODY_REGIONS,
+    release=releases.DDPM_CT,
+)
+
+# Upstream's configurations guide by 15 and by 2; its manual recommends 10 for both.
+RFLOW_MR: Final = replace(
+    RFLOW_CT,
+    name="rflow-mr",
+    labels={},
+    modalities=MR_MODALITIES,
+    default_modality="mri_t1",
+    size=(128, 256, 256),
+    legal_sizes=(_multiples(512), _multiples(512), _multiples(256)),
+    spacing=(1.25, 1.0, 1.0),
+    intensity=MR_INTENSITY,
+    licence=releases.NON_COMMERCIAL,
+    guidance=15.0,
+    has_control=False,
+    body=None,
+    aliases={},
+    mask_model=None,
+    envelope=MR_ENVELOPE,
+    release=releases.RFLOW_MR,
+)
+
+RFLOW_MR_BRAIN: Final = replace(
+    RFLOW_MR,
+    name="rflow-mr-brain",
+    modalities=BRAIN_MODALITIES,
+    size=(256, 256, 128),
+    spacing=(0.94, 0.94, 1.36),
+    licence=releases.OPEN_MODEL,
+    guidance=2.0,
+    envelope=BRAIN_ENVELOPE,
+    release=releases.RFLOW_MR_BRAIN,
+)
+
+VARIANTS: Final[Mapping[str, Variant]] = {
+    variant.name: variant for variant in (TINY_BRAIN, DDPM_CT, RFLOW_CT, RFLOW_MR, RFLOW_MR_BRAIN)
+}

@@ -1,29 +1,133 @@
-"""Weights: one safetensors file for all networks of a variant, loaded strictly.
+"""Weights: safetensors files with the networks of a variant, loaded strictly.
 
-Keys are `autoencoder.…`, `flow.…` and `control.…` followed by the family's own key, and
-`scale_factor`. Tensors may be stored in half precision; they are loaded as float32. Nothing is
-ever unpickled.
+What comes with this package is one file, whose keys are `autoencoder.…`, `flow.…` and `control.…`
+followed by the family's own key, and `scale_factor`. What was imported has a file for each network
+and a manifest. Tensors may be stored in half precision; they are loaded as float32. Nothing is ever
+unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from typing import final
 
 import torch
 from safetensors import SafetensorError
+from safetensors import safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save_file
 from torch import nn
 
 from ...errors import WeightsError
 from ...whole_file import replacing
+from .manifest import MANIFEST_FILE
+from .manifest import Manifest
+from .manifest import file_digest
+from .releases import FLOW
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 TEMPLATE_FILE: Final = "template.safetensors"
 SCALE_FACTOR: Final = "scale_factor"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The weights of a variant, which lie in files until a network asks for its own.
+
+    Attributes:
+        source: The file or folder, for errors.
+        digest: SHA-256 that names them in keys and provenance.
+        scale_factor: What latents were multiplied by in training.
+        read: The tensors of a network's name.
+    """
+
+    source: Path
+    digest: str
+    scale_factor: float
+    read: Callable[[str], Mapping[str, torch.Tensor]]
+
+    def fill(self, network: nn.Module, name: str) -> None:
+        """Give a network its tensors.
+
+        Raises:
+            WeightsError: They are missing, damaged, or those of another network.
+        """
+        fill_network(network, self.read(name), name, self.source)
+
+
+def shipped_weights(folder: Path) -> Weights:
+    """The weights in a folder that holds one file for all networks, and a template.
+
+    Raises:
+        WeightsError: A file is missing or damaged.
+    """
+    files = [folder / WEIGHTS_FILE, folder / TEMPLATE_FILE]
+    tensors = read_tensors(files[0])
+    if SCALE_FACTOR not in tensors:
+        msg = f"the weights at {files[0]} have no `{SCALE_FACTOR}`; use the variant's own file"
+        raise WeightsError(msg)
+    if not files[1].is_file():
+        msg = f"there is no template at {files[1]}; reinstall the package"
+        raise WeightsError(msg)
+    scale = float(tensors[SCALE_FACTOR])
+    return Weights(files[0], weights_digest(files), scale, lambda name: _under(tensors, name))
+
+
+def imported_weights(folder: Path, variant: str) -> Weights:
+    """The weights that were imported to a folder; each file is checked when it is read.
+
+    Raises:
+        WeightsError: There are none, or they are those of another variant.
+    """
+    if not (folder / MANIFEST_FILE).is_file():
+        msg = (
+            f"the weights of `{variant}` are not installed in {folder}; "
+            f"run `nvgen-aug weights import {variant}`"
+        )
+        raise WeightsError(msg)
+    manifest = Manifest.read(folder / MANIFEST_FILE)
+    if manifest.variant != variant:
+        msg = f"the weights in {folder} are those of `{manifest.variant}`, not of `{variant}`"
+        raise WeightsError(msg)
+
+    def read(name: str) -> Mapping[str, torch.Tensor]:
+        part = manifest.part(name)
+        if part is None:
+            msg = (
+                f"the weights in {folder} lack the network `{name}`; "
+                f"run `nvgen-aug weights import {variant}`"
+            )
+            raise WeightsError(msg)
+        tensors = read_tensors(folder / part.file)
+        if (digest := file_digest(folder / part.file)) != part.sha256:
+            msg = (
+                f"{folder / part.file} has the digest {digest}, but its manifest says "
+                f"{part.sha256}; import the weights again"
+            )
+            raise WeightsError(msg)
+        return tensors
+
+    def without_scale(name: str) -> Mapping[str, torch.Tensor]:
+        return {key: value for key, value in read(name).items() if key != SCALE_FACTOR}
+
+    return Weights(folder, manifest.digest, _scale_factor(folder, manifest), without_scale)
+
+
+def _scale_factor(folder: Path, manifest: Manifest) -> float:
+    part = manifest.part(FLOW)
+    path = folder / (part.file if part else f"{FLOW}.safetensors")
+    try:
+        with safe_open(path, "pt") as file:
+            return float(file.get_tensor(SCALE_FACTOR))
+    except (SafetensorError, OSError) as error:
+        msg = f"{path} has no `{SCALE_FACTOR}` ({error}); import the weights again"
+        raise WeightsError(msg) from error
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -53,9 +157,37 @@ def load_network(
     Raises:
         WeightsError: Naming up to three of the keys that are missing, unexpected or of other shape.
     """
+    fill_network(network, _under(tensors, prefix), prefix, source)
+
+
+def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     start = f"{prefix}."
-    given = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-    wanted = network.state_dict()
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+
+
+def fill_network(
+    network: nn.Module, given: Mapping[str, torch.Tensor], name: str, source: Path
+) -> None:
+    """Give `network` its tensors: every key, no other, each of its shape.
+
+    The tensors become its parameters, so that a network that lies on the meta device needs no
+    memory twice.
+
+    Raises:
+        WeightsError: Naming up to three of the keys that are missing, unexpected or of other shape.
+    """
+    check_fit(given, network.state_dict(), name, source)
+    network.load_state_dict({k: v.float() for k, v in given.items()}, assign=True)
+
+
+def check_fit(
+    given: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], name: str, source: Path
+) -> None:
+    """Raise if tensors are not exactly those of a network.
+
+    Raises:
+        WeightsError: Naming up to three of the keys that are missing, unexpected or of other shape.
+    """
     problems = [
         (sorted(wanted.keys() - given.keys()), "missing"),
         (sorted(given.keys() - wanted.keys()), "unexpected"),
@@ -75,11 +207,10 @@ def load_network(
     ]
     if found:
         msg = (
-            f"the weights at {source} do not fit the network `{prefix}` ({'; '.join(found)}); "
+            f"the weights at {source} do not fit the network `{name}` ({'; '.join(found)}); "
             "use the file that belongs to this variant and version"
         )
         raise WeightsError(msg)
-    network.load_state_dict({k: v.float() for k, v in given.items()})
 
 
 def save_weights(
