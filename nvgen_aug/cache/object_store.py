@@ -220,9 +220,9 @@ def _open(url: str, options: dict[str, Any]) -> Bucket:
     if url.startswith(("s3:", "gs:", "az:", "http")):
         # obstore would try for three minutes while a training step waits.
         patience = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
-        plain = str(options.get("endpoint", "")).startswith("http:")
-        client = {"timeout": "60s", **({"allow_http": True} if plain else {})}
-        options = {"retry_config": patience, "client_options": client, **options}
+        options = {"retry_config": patience, **options}
+        if str(options.get("endpoint", "")).startswith("http:"):
+            options.setdefault("client_options", {"allow_http": True})
     try:
         return from_url(url, **options)
     except (BaseError, ValueError, TypeError) as error:

@@ -26,6 +26,9 @@ def serve(
         list[Path] | None,
         typer.Option(help="Cache to read from, and never to write; as often as you like."),
     ] = None,
+    remote: Annotated[
+        str | None, typer.Option(help="Bucket behind the cache, such as s3://BUCKET/PREFIX.")
+    ] = None,
     address: Annotated[
         str | None, typer.Option(help="unix:PATH of the socket; a new one if not given.")
     ] = None,
@@ -56,6 +59,7 @@ def serve(
             cache=cache,
             max_bytes=max_bytes,
             shared=shared or (),
+            remote=remote,
             threads=threads,
             on_ready=ready,
         )

@@ -18,6 +18,7 @@ from nvgen_aug import serve
 from nvgen_aug.cache import VolumeCache
 from nvgen_aug.cache import object_store
 from nvgen_aug.cache.object_store import ObjectStore
+from nvgen_aug.cli import main
 from nvgen_aug.errors import CacheError
 from nvgen_aug.generators.phantom import PhantomGenerator
 from nvgen_aug.spec import VolumeSpec
@@ -208,3 +209,19 @@ def test_a_server_fills_the_bucket_and_another_one_generates_nothing(tmp_path, o
     with serve("phantom", cache=opened(tmp_path / "b", options)) as source:
         np.testing.assert_array_equal(source.fetch(spec).image, first.image)
         assert source.stats().generated == 0
+
+
+def test_warming_takes_from_the_bucket_what_another_machine_has_made(
+    tmp_path, options, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", options["endpoint"])
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_REGION", options["region"])
+    for name, said in (("a", "3 made"), ("b", "0 made, 0 decoded from latents, 3 fetched")):
+        with pytest.raises(SystemExit) as ended:
+            main(
+                f"cache warm {tmp_path / name} --variant phantom --num 3 --max-bytes 1GB "
+                "--remote s3://volumes/ours".split()
+            )
+        assert ended.value.code == 0
+        assert said in capsys.readouterr().err

@@ -41,6 +41,10 @@ def warm(
         str | None,
         typer.Option(help="Most that the cache may hold, such as '200 GB'; half of what is free."),
     ] = None,
+    remote: Annotated[
+        str | None,
+        typer.Option(help="Bucket to fill as well, and to take from: s3://BUCKET/PREFIX."),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu or cuda:N.")] = "cpu",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; torch decides if not given.")
@@ -72,7 +76,7 @@ def warm(
         )
         raise SpecError(msg)
     with interruptible(f"what {folder} holds is whole, and the same command makes the rest"):
-        _warm(folder, name, wanted, num, seed, max_bytes, device, threads)
+        _warm(folder, name, wanted, num, seed, max_bytes, remote, device, threads)
 
 
 @final
@@ -155,6 +159,7 @@ def _warm(
     num: int,
     seed: int,
     max_bytes: str | None,
+    remote: str | None,
     device: str,
     threads: int | None,
 ) -> None:
@@ -170,7 +175,7 @@ def _warm(
         torch.set_num_threads(threads)
     generator = load_generator(variant, device=device)
     recipe.check(generator.card)  # before a folder is made for what cannot be
-    opened = VolumeCache(folder, max_bytes=max_bytes)
+    opened = VolumeCache(folder, max_bytes=max_bytes, remote=remote)
     with opened as cache, Engine(generator, cache) as source:
         warming = Warming(SyntheticDataset(source, recipe, seed=seed), cache)
         bound = cache.stats().bound
@@ -186,10 +191,12 @@ def _warm(
                     meter.skip()
         if len(failures) == num:
             raise failures[0]
-        decoded = source.stats().decoded
+        stats = source.stats()
+        fetched = warming.made - stats.generated - stats.decoded
         say(
-            f"{warming.made - decoded} made, {decoded} decoded from latents, {warming.there} were "
-            f"there; {folder} holds {in_bytes(cache.stats().bytes)}"
+            f"{stats.generated} made, {stats.decoded} decoded from latents, "
+            + (f"{fetched} fetched from {remote}, " if remote else "")
+            + f"{warming.there} were there; {folder} holds {in_bytes(cache.stats().bytes)}"
         )
         if failures:
             say(f"{len(failures)} failed, where training uses a neighbour; first: {failures[0]}")
