@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 from ..card import VariantCard
-from ..data.plan import volume_seed_of
+from ..data.seeds import volume_seed_of
 from ..errors import DataError
 from ..errors import SpecError
 from ..recipe import Lesions

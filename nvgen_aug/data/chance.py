@@ -20,7 +20,7 @@ import torch
 from monai.transforms import Compose
 
 from ..errors import DataError
-from .plan import derived_seed
+from .seeds import derived_seed
 
 Transform = Callable[[Any], Any] | Sequence[Callable[[Any], Any]] | None
 _LEAVES = (

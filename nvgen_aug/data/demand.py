@@ -66,7 +66,7 @@ def demand_of(plan: Plan, epochs: int) -> Demand:
         steps=epochs * plan.batches,
         samples=epochs * plan.samples_per_rank * plan.world_size,
         draws=draws,
-        volumes=plan.distinct_volumes(draws),
+        volumes=plan.reuse.distinct(draws),
     )
 
 

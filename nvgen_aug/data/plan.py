@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -20,11 +20,12 @@ from ..schedule import Constant
 from ..schedule import Schedule
 from ..schedule import as_schedule
 from ..share import Share
+from .reuse import Reuse
+from .seeds import derived_seed
+from .seeds import volume_seed_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-LEAST_WINDOW = 64
 
 
 @final
@@ -54,12 +55,6 @@ class SampleKey:
     view_seed: int
 
 
-def derived_seed(*words: int | str) -> int:
-    """A seed of 63 bits from integers and texts; other words, other seed."""
-    digest = hashlib.blake2b(repr(words).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -72,7 +67,8 @@ class Plan:
     Each rank draws `samples_per_rank` = ⌈epoch_length / world_size⌉ samples an
     epoch, so all ranks make equally many steps; where that does not divide, the
     run draws up to `world_size − 1` more samples an epoch than asked, and they
-    are planned like all others.
+    are planned like all others. With `drop_last` it draws the full global batches
+    alone. A sample that is dropped is not used up: the next epoch begins with it.
 
     Args:
         seed: Where the order comes from.
@@ -83,9 +79,11 @@ class Plan:
         max_reuse: Uses of each synthetic volume.
         batch_size: Samples of a batch on one rank.
         world_size: Number of ranks.
+        drop_last: Whether an epoch ends with its last full batch on all ranks.
 
     Raises:
-        DataError: if `batch_size` or `world_size` is not a positive integer.
+        DataError: if `batch_size` or `world_size` is not a positive integer, or if
+            `drop_last` leaves nothing.
         RatioError: for a share that is not in [0, 1].
     """
 
@@ -97,11 +95,19 @@ class Plan:
     max_reuse: int = 1
     batch_size: int = 1
     world_size: int = 1
+    drop_last: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "world_size"):
             object.__setattr__(self, name, as_integer(name, getattr(self, name), 1))
         object.__setattr__(self, "ratio", as_schedule(self.ratio))
+        if self.drop_last and self.epoch_length < self.global_batch:
+            msg = (
+                f"with drop_last an epoch of {self.epoch_length} samples has no full batch of "
+                f"{self.batch_size} on {self.world_size} ranks; make the batch smaller or "
+                "`epoch_length` longer, or pass drop_last=False"
+            )
+            raise DataError(msg)
 
     @property
     def schedule(self) -> Schedule:
@@ -110,13 +116,20 @@ class Plan:
         return self.ratio
 
     @property
+    def global_batch(self) -> int:
+        """Samples of a full batch on all ranks together."""
+        return self.batch_size * self.world_size
+
+    @property
     def samples_per_rank(self) -> int:
         """Samples of one rank in one epoch."""
+        if self.drop_last:
+            return self.epoch_length // self.global_batch * self.batch_size
         return -(-self.epoch_length // self.world_size)
 
     @property
     def batches(self) -> int:
-        """Batches of one rank in one epoch; the last may be smaller."""
+        """Batches of one rank in one epoch; the last may be smaller, but with `drop_last`."""
         return -(-self.samples_per_rank // self.batch_size)
 
     @property
@@ -125,13 +138,9 @@ class Plan:
         return Mix(self.schedule, self.batch_size, self.samples_per_rank, self.world_size)
 
     @property
-    def window(self) -> int:
-        """Volumes that are shuffled together, at least twice those of a global batch."""
-        return max(LEAST_WINDOW, 2 * self._synthetic_at_most)
-
-    @property
-    def _synthetic_at_most(self) -> int:
-        return math.ceil(self.batch_size * self.world_size * self.schedule.most)
+    def reuse(self) -> Reuse:
+        """Which volume each synthetic draw uses."""
+        return Reuse(self.seed, self.max_reuse, self.global_batch)
 
     def synthetic_in_epoch(self, epoch: int) -> int:
         """Synthetic samples of an epoch, all ranks together."""
@@ -181,27 +190,13 @@ class Plan:
         for batch in range(self.batches):
             yield from self.keys(epoch, batch, rank)
 
-    def distinct_volumes(self, draws: int) -> int:
-        """How many different volumes the first `draws` synthetic draws of the run use."""
-        whole, rest = divmod(draws, self.window * self.max_reuse)
-        return whole * self.window + min(rest, self.window)
-
-    def volume_of(self, draw: int) -> tuple[int, int]:
-        """The volume of a synthetic draw of the run, and how often it was used before."""
-        number, place = divmod(draw, self.window * self.max_reuse)
-        use, column = divmod(place, self.window)
-        order = _window_order(
-            self.seed, number, self.window, self.max_reuse, self._synthetic_at_most
-        )
-        return number * self.window + int(order[use, column]), use
-
     def case_of(self, draw: int) -> int:
         """The case of a real draw of the run."""
         number, place = divmod(draw, self.real_length)
         return int(_permutation(self.seed, number, self.real_length)[place])
 
     def _synthetic_key(self, epoch: int, position: int, draw: int) -> SampleKey:
-        volume, reuse = self.volume_of(draw)
+        volume, reuse = self.reuse.volume_of(draw)
         return SampleKey(
             epoch=epoch,
             position=position,
@@ -232,14 +227,24 @@ def as_integer(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def epoch_length_for(ratio: Schedule | Share, real_length: int) -> int:
-    """The fewest samples of an epoch in which every real case appears.
+def epoch_length_for(ratio: Schedule | Share, real_length: int, real_passes: Share = 1) -> int:
+    """The fewest samples of an epoch in which the real cases pass so often.
+
+    Args:
+        ratio: Share of synthetic samples.
+        real_length: Real cases.
+        real_passes: How often an epoch shows each of them; 1, a larger number, or a
+            fraction. A float is read as the decimal it prints as.
 
     Raises:
         DataError: for a share of 1, or one that changes: an epoch's length must then
-            be given.
+            be given; for passes that are no positive number.
     """
     schedule = as_schedule(ratio)
+    is_number = isinstance(real_passes, (int, float, Fraction, Decimal))
+    if not is_number or isinstance(real_passes, bool) or not 0 < real_passes < math.inf:
+        msg = f"real_passes must be a number > 0, got {real_passes!r}"
+        raise DataError(msg)
     if not isinstance(schedule, Constant):
         msg = (
             f"under the schedule {schedule} no one length of an epoch shows every real case; "
@@ -249,34 +254,9 @@ def epoch_length_for(ratio: Schedule | Share, real_length: int) -> int:
     if schedule.most == 1:
         msg = "ratio 1 has no real case to count an epoch by; pass `epoch_length=`"
         raise DataError(msg)
-    return math.ceil(real_length / (1 - schedule.most))
-
-
-def volume_seed_of(seed: int, volume: int) -> int:
-    """What volume number `volume` of a synthetic dataset is drawn from."""
-    return derived_seed("volume", seed, volume)
+    return math.ceil(Fraction(str(real_passes)) * real_length / (1 - schedule.most))
 
 
 @lru_cache(maxsize=8)
 def _permutation(seed: int, number: int, length: int) -> NDArray[np.int64]:
     return np.random.default_rng(derived_seed("real", seed, number)).permutation(length)
-
-
-@lru_cache(maxsize=4)
-def _window_order(seed: int, number: int, size: int, uses: int, together: int) -> NDArray[np.int64]:
-    """`[uses, size]`: one permutation for each use, equal volumes ≥ `together` draws apart.
-
-    A batch of `together` draws may span the end of one use and the begin of the
-    next; so the first `together − 1` of a use are taken from volumes that are not
-    among the last `together − 1` of the use before.
-    """
-    rng = np.random.default_rng(derived_seed("window", seed, number))
-    rows = [rng.permutation(size)]
-    near = together - 1
-    for _ in range(1, uses):
-        row = rng.permutation(size)
-        is_far = ~np.isin(row, rows[-1][size - near :])
-        head = np.flatnonzero(is_far)[:near]
-        rest = np.setdiff1d(np.arange(size), head)
-        rows.append(np.concatenate((row[head], row[rest])))
-    return np.stack(rows)

@@ -162,6 +162,6 @@ def _epoch_share(plan: Plan, epoch: int) -> EpochShare:
     samples = plan.samples_per_rank * plan.world_size
     before = plan.mix.synthetic_before(epoch)
     synthetic = plan.synthetic_in_epoch(epoch)
-    distinct = plan.distinct_volumes(before + synthetic) - plan.distinct_volumes(before)
+    distinct = plan.reuse.distinct(before + synthetic) - plan.reuse.distinct(before)
     asked = float(plan.asked_in_epoch(epoch) / samples)
     return EpochShare(epoch, samples, synthetic, asked, distinct, synthetic - distinct)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -33,14 +34,15 @@ class SyntheticRealSampler(DistributedSampler[SampleKey]):
     its `set_epoch`. While it walks, it tells the source of the synthetic volumes
     which new ones come next; that never waits, and runs no thread.
 
-    With `drop_last=True` the loader throws planned samples away; choose an
-    `epoch_length` that batches divide instead.
+    With `drop_last=True` in the loader alone, planned samples are thrown away; pass it
+    here instead, and the plan is made of full batches.
 
     Args:
         dataset: What the keys are for.
         batch_size: Samples of a batch on one rank.
         num_replicas: Number of ranks; `None` asks `torch.distributed`, and is 1 without it.
         rank: This rank; `None` asks likewise.
+        drop_last: End an epoch with its last full batch on all ranks.
 
     Raises:
         DataError: for a batch size or ranks that make no sense.
@@ -52,6 +54,8 @@ class SyntheticRealSampler(DistributedSampler[SampleKey]):
         batch_size: int,
         num_replicas: int | None = None,
         rank: int | None = None,
+        *,
+        drop_last: bool = False,
     ) -> None:
         is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if num_replicas is None:
@@ -61,13 +65,14 @@ class SyntheticRealSampler(DistributedSampler[SampleKey]):
             if num_replicas > 1 and not is_distributed:
                 msg = f"rank must be given with num_replicas={num_replicas}, got None"
                 raise DataError(msg)
-        self.plan = dataset.layout(batch_size, num_replicas)
+        self.plan = dataset.layout(batch_size, num_replicas, drop_last)
         if isinstance(rank, bool) or not isinstance(rank, int) or not 0 <= rank < num_replicas:
             msg = f"rank must be an integer in [0, {num_replicas - 1}], got {rank!r}"
             raise DataError(msg)
         super().__init__(dataset, num_replicas, rank, shuffle=False, seed=dataset.seed)
         self.batch_size = batch_size
         self._synthetic = dataset.synthetic
+        self._end = math.inf if dataset.epochs is None else dataset.epochs * self.plan.batches
         self._progress = dataset.progress
         self._configuration = configuration(self.plan, dataset.volumes_digest)
         self._done = 0
@@ -129,7 +134,7 @@ class SyntheticRealSampler(DistributedSampler[SampleKey]):
             announced.popleft()
         numbers: list[int] = []
         ahead = max(ahead, now)
-        while len(announced) < NEW_VOLUMES_AHEAD and ahead < now + BATCHES_AHEAD:
+        while len(announced) < NEW_VOLUMES_AHEAD and ahead < min(now + BATCHES_AHEAD, self._end):
             for key in self.plan.keys(*divmod(ahead, self.plan.batches), self.rank):
                 # A volume that was used before is made already.
                 if key.is_synthetic and key.reuse == 0:

@@ -27,13 +27,13 @@ from .chance import Transform
 from .chance import as_transform
 from .failures import Failures
 from .plan import as_integer
-from .plan import derived_seed
-from .plan import volume_seed_of
 from .probe import check_voxelwise
 from .report import FailureCount
 from .schema import Item
 from .schema import synthetic_item
 from .schema import uniform
+from .seeds import derived_seed
+from .seeds import volume_seed_of
 
 ON_FAILURE = ("reuse", "real", "raise")
 

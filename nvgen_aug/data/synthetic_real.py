@@ -29,7 +29,6 @@ from .guard import check_batch
 from .plan import Plan
 from .plan import SampleKey
 from .plan import as_integer
-from .plan import derived_seed
 from .plan import epoch_length_for
 from .progress import Progress
 from .progress import configuration
@@ -38,6 +37,7 @@ from .report import FailureCount
 from .report import blend_report
 from .sampler import SyntheticRealSampler
 from .schema import real_item
+from .seeds import derived_seed
 from .synthetic import SyntheticDataset
 
 
@@ -64,11 +64,16 @@ class SyntheticRealDataset(Dataset[Any]):
         synthetic: Synthetic volumes. Not needed, and never touched, if `ratio` is 0.
         ratio: Share of synthetic samples in [0, 1]; 0.3 means exactly 3 of 10. Or a
             schedule of it: `Constant`, `Linear`, `Cosine` or `Piecewise`, by epochs or
-            by steps, which are the global batches of the run.
+            by steps, which are the global batches of the run; for instance
+            `Piecewise(epochs={0: 0.3, 80: 0})` ends with 0.3 after 80 epochs.
         transform: Random augmentation of both kinds; a list becomes a `Compose`.
         epoch_length: Samples of an epoch, all ranks together. `None` is the fewest
-            in which every real case appears: ⌈len(real) / (1 − ratio)⌉. A schedule,
-            and ratio 1, must give it.
+            in which the real cases pass `real_passes` times:
+            ⌈real_passes × len(real) / (1 − ratio)⌉. A schedule, and ratio 1, must give it.
+        real_passes: How often an epoch shows every real case, if `epoch_length` is
+            `None`; a fraction, too, where the real dataset is large.
+        epochs: Epochs of the whole run, if you know them: no volume is then asked for
+            ahead that would be seen only after the end.
         seed: Where order and augmentation come from.
         check: Look at every voxel of real items (about 1 ms per million) and at
             the shapes of each batch.
@@ -86,6 +91,8 @@ class SyntheticRealDataset(Dataset[Any]):
         ratio: Schedule | Share,
         transform: Transform = None,
         epoch_length: int | None = None,
+        real_passes: Share = 1,
+        epochs: int | None = None,
         seed: int = 0,
         check: bool = True,
     ) -> None:
@@ -98,8 +105,9 @@ class SyntheticRealDataset(Dataset[Any]):
             msg = f"ratio {ratio} needs a SyntheticDataset, got None; pass one, or ratio=0"
             raise DataError(msg)
         if epoch_length is None:
-            epoch_length = epoch_length_for(self.schedule, real_length)
+            epoch_length = epoch_length_for(self.schedule, real_length, real_passes)
         self.epoch_length = as_integer("epoch_length", epoch_length, 1)
+        self.epochs = None if epochs is None else as_integer("epochs", epochs, 1)
         self.progress = Progress()
         self._real_length = real_length
         self._real = Chance(real)
@@ -150,7 +158,12 @@ class SyntheticRealDataset(Dataset[Any]):
         return transform
 
     def sampler(
-        self, batch_size: int, num_replicas: int | None = None, rank: int | None = None
+        self,
+        batch_size: int,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        *,
+        drop_last: bool = False,
     ) -> SyntheticRealSampler:
         """The sampler of one rank.
 
@@ -158,25 +171,33 @@ class SyntheticRealDataset(Dataset[Any]):
             batch_size: Samples of a batch on one rank, the same that the loader gets.
             num_replicas: Number of ranks; `None` asks `torch.distributed`.
             rank: This rank; `None` asks likewise.
+            drop_last: End an epoch with its last full batch on all ranks. What is left
+                over is not thrown away; the next epoch begins with it.
         """
-        return SyntheticRealSampler(self, batch_size, num_replicas, rank)
+        return SyntheticRealSampler(self, batch_size, num_replicas, rank, drop_last=drop_last)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to an epoch; samplers of this dataset follow."""
         self.progress.set_epoch(epoch)
 
     def plan(
-        self, epoch: int, batch_size: int = 1, num_replicas: int = 1, rank: int = 0
+        self,
+        epoch: int,
+        batch_size: int = 1,
+        num_replicas: int = 1,
+        rank: int = 0,
+        *,
+        drop_last: bool = False,
     ) -> list[SampleKey]:
         """The keys of an epoch, as a sampler of this layout yields them; nothing is loaded.
 
         A schedule over steps counts the batches of this layout.
         """
-        return list(self._layout(batch_size, num_replicas).epoch(epoch, rank))
+        return list(self._layout(batch_size, num_replicas, drop_last).epoch(epoch, rank))
 
-    def layout(self, batch_size: int, num_replicas: int) -> Plan:
+    def layout(self, batch_size: int, num_replicas: int, drop_last: bool = False) -> Plan:
         """The plan for these batches and ranks, which `report` and `checkpoint` then speak of."""
-        self.progress.plan = self._layout(batch_size, num_replicas)
+        self.progress.plan = self._layout(batch_size, num_replicas, drop_last)
         return self.progress.plan
 
     def checkpoint(self, batches_done: int) -> dict[str, Any]:
@@ -239,7 +260,7 @@ class SyntheticRealDataset(Dataset[Any]):
         """The plan that was laid out last, by a sampler; else that of batches of one."""
         return self.progress.plan or self._plan
 
-    def _layout(self, batch_size: int, world_size: int) -> Plan:
+    def _layout(self, batch_size: int, world_size: int, drop_last: bool = False) -> Plan:
         return Plan(
             seed=self.seed,
             ratio=self.schedule,
@@ -249,6 +270,7 @@ class SyntheticRealDataset(Dataset[Any]):
             max_reuse=1 if self.synthetic is None else self.synthetic.max_reuse,
             batch_size=batch_size,
             world_size=world_size,
+            drop_last=drop_last,
         )
 
     def _key(self, index: SampleKey | int) -> SampleKey:
