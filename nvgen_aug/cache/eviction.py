@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
@@ -22,6 +23,7 @@ from .layout import KINDS
 from .layout import Kind
 from .layout import Layout
 from .layout import explained
+from .pins import pinned
 
 DEFAULT_MOST = 50 * 10**9
 QUARANTINED = 8  # damaged entries that are kept for a look
@@ -55,6 +57,7 @@ class CacheStats:
         unsealed: Those of `entries` that have no valid commit file.
         quarantined: Damaged entries that were set aside; within the bound, not in `bytes`.
         partial: Entries that are being written or removed; beside the bound, not in `bytes`.
+        pinned: Those of `entries` that are never evicted, because somebody needs them.
     """
 
     entries: int
@@ -65,6 +68,7 @@ class CacheStats:
     unsealed: KindStats = KindStats()
     quarantined: KindStats = KindStats()
     partial: KindStats = KindStats()
+    pinned: KindStats = KindStats()
 
 
 @final
@@ -79,6 +83,7 @@ class Held:
         used: When it was last read or written, seconds since 1970; 0 if it has
             no valid commit file, so that it goes first.
         is_sealed: Whether it has one.
+        is_pinned: Whether somebody has said that it is needed.
     """
 
     kind: Kind
@@ -86,6 +91,7 @@ class Held:
     bytes: int
     used: float
     is_sealed: bool = True
+    is_pinned: bool = False
 
 
 def byte_bound(max_bytes: int | str | None, layout: Layout) -> int:
@@ -116,6 +122,7 @@ def scan(layout: Layout) -> Iterator[Held]:
     Raises:
         CacheError: if a folder of the cache cannot be read.
     """
+    needed = pinned(layout)
     with explained(layout.root):
         for kind in KINDS:
             for folder in _folders(layout.root / kind):
@@ -124,7 +131,8 @@ def scan(layout: Layout) -> Iterator[Held]:
                         continue
                     held = _look(directory, kind)
                     if held is not None:
-                        yield held
+                        is_pinned = held.is_sealed and (kind, held.key) in needed
+                        yield replace(held, is_pinned=is_pinned)
 
 
 def total_bytes(layout: Layout) -> int:
@@ -177,6 +185,7 @@ def summary(layout: Layout, bound: int | None, damaged: int) -> CacheStats:
         unsealed=_count([entry for entry in held if not entry.is_sealed]),
         quarantined=below(layout, layout.quarantine),
         partial=below(layout, layout.partials),
+        pinned=_count([entry for entry in held if entry.is_pinned]),
     )
 
 
@@ -191,14 +200,16 @@ def evictable(held: list[Held], kind: Kind) -> list[Held]:
     Volumes go before latents and latents before blobs, each by last use. For
     an entry of one kind nothing of a dearer kind is removed: latents are not
     traded for voxels that can be decoded from them. A blob stays while it may
-    be in use.
+    be in use, and so does what is pinned.
     """
     allowed = KINDS[: KINDS.index(kind) + 1]
     rested = time.time() - BLOB_REST_SECONDS
     candidates = [
         entry
         for entry in held
-        if entry.kind in allowed and (entry.kind != "blobs" or entry.used < rested)
+        if entry.kind in allowed
+        and not entry.is_pinned
+        and (entry.kind != "blobs" or entry.used < rested)
     ]
     return sorted(candidates, key=lambda e: (KINDS.index(e.kind), e.used, e.key))
 

@@ -55,6 +55,11 @@ class Layout:
         return self.root / "quarantine"
 
     @property
+    def pins(self) -> Path:
+        """Lists of entries that are not evicted, by the name of whoever needs them."""
+        return self.root / "pins"
+
+    @property
     def lock(self) -> Path:
         """The file that writers lock while they publish, evict or set aside."""
         return self.root / "lock"
@@ -138,7 +143,7 @@ def open_layout(path: str | os.PathLike[str], *, read_only: bool) -> Layout:
             layout.lock.touch(mode=0o600)
     except OSError as error:
         raise CacheError(_unusable(root, error.strerror or str(error))) from error
-    for name in ("partial", "quarantine", *KINDS):
+    for name in ("partial", "quarantine", "pins", *KINDS):
         if (root / name).is_symlink():
             msg = f"{root / name} is a symbolic link, which a cache never has; remove it"
             raise CacheError(msg)

@@ -12,6 +12,7 @@ from typing import final
 from ..errors import CacheError
 from ..volume import SyntheticVolume
 from . import eviction
+from . import pins
 from .audit import faults_of
 from .contents import read_volume
 from .entry import Damaged
@@ -98,6 +99,19 @@ class Upkeep:
     def entries(self) -> list[Held]:
         """Every entry on disk, volumes first."""
         return list(eviction.scan(self._layout))
+
+    def pins(self) -> list[str]:
+        """Every name that keeps entries from being evicted."""
+        return pins.names(self._layout)
+
+    def unpin(self, name: str) -> bool:
+        """Let what a name pinned be evicted again; false if it pinned nothing.
+
+        Raises:
+            CacheError: if the name is none, or the cache cannot be changed.
+        """
+        with locked(self._layout):
+            return pins.unpin(self._layout, name)
 
     def verify(self, *, fast: bool = False) -> Iterator[Checked]:
         """Read every entry whole, and set those aside that are not what was written.

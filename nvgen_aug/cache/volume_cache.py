@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +28,7 @@ from ..volume import Latent
 from ..volume import SyntheticVolume
 from ..volume import crop_text
 from . import eviction
+from . import pins
 from .arrays import StoredArray
 from .contents import describe
 from .contents import read_blob
@@ -34,6 +38,8 @@ from .entry import Entry
 from .layout import Kind
 from .layout import Layout
 from .layout import open_layout
+from .lock import locked
+from .pins import Pinned
 from .publisher import Publisher
 from .tier import Tier
 
@@ -201,6 +207,31 @@ class VolumeCache:
             raise CacheError(msg)
         return digest
 
+    def pin(self, name: str, volumes: Iterable[str] = (), latents: Iterable[str] = ()) -> None:
+        """Keep entries from being evicted, until `unpin(name)`.
+
+        Args:
+            name: Of whoever needs them, such as a run; letters, digits, `.`, `-` and `_`.
+            volumes: Keys of volumes; they need not be there yet.
+            latents: Keys of latents.
+
+        Raises:
+            CacheError: if this cache is read-only, or a name or key is none.
+        """
+        wanted: list[Pinned] = [("volumes", key) for key in volumes]
+        wanted += [("latents", key) for key in latents]
+        with self._locked("pin"):
+            pins.pin(self._layout, name, wanted)
+
+    def unpin(self, name: str) -> bool:
+        """Take back what `pin` said; false if nothing was pinned under this name.
+
+        Raises:
+            CacheError: if this cache is read-only, or the name is none.
+        """
+        with self._locked("unpin"):
+            return pins.unpin(self._layout, name)
+
     def stats(self) -> eviction.CacheStats:
         """What is on disk now."""
         damaged = sum(tier.damaged for tier in self._tiers)
@@ -249,6 +280,14 @@ class VolumeCache:
 
     def _has(self, kind: Kind, key: str) -> bool:
         return any(tier.has(kind, key) for tier in self._tiers)
+
+    @contextmanager
+    def _locked(self, verb: str) -> Iterator[None]:
+        if self._publisher is None:
+            msg = f"cache {self.path} was opened read-only; open it with read_only=False to {verb}"
+            raise CacheError(msg)
+        with locked(self._layout):
+            yield
 
     def _put(
         self,

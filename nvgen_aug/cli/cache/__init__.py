@@ -7,6 +7,7 @@ import typer
 from .export import export
 from .gc import gc
 from .stats import stats
+from .unpin import unpin
 from .verify import verify
 from .warm import warm
 
@@ -32,4 +33,5 @@ cache.command()(stats)
 cache.command()(warm)
 cache.command()(verify)
 cache.command()(gc)
+cache.command()(unpin)
 cache.command()(export)

@@ -11,8 +11,9 @@ from .folder import existing
 def stats(folder: Folder) -> None:
     """Print how many volumes, latents and uploads a cache holds, and their bytes.
 
-    Below the sum stand those of them that have no valid commit file (damaged), and what
-    is no entry any more: set aside as damaged (quarantined), or not yet whole (partial).
+    Below the sum stand those of them that have no valid commit file (damaged), what is
+    no entry any more, set aside as damaged (quarantined), or not yet whole (partial), and
+    those of the sum that are never evicted (pinned).
     Only commit files are read; `nvgen-aug cache verify` reads everything.
 
     \b
@@ -29,6 +30,7 @@ def stats(folder: Folder) -> None:
         "damaged": held.unsealed,
         "quarantined": held.quarantined,
         "partial": held.partial,
+        "pinned": held.pinned,
     }
     rows = [("kind", "entries", "bytes")]
     rows += [(name, str(part.entries), str(part.bytes)) for name, part in parts.items()]

@@ -41,6 +41,13 @@ def warm(
         str | None,
         typer.Option(help="Most that the cache may hold, such as '200 GB'; half of what is free."),
     ] = None,
+    pin: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Keep these volumes from being evicted, until `nvgen-aug cache unpin`.",
+        ),
+    ] = None,
     remote: Annotated[
         str | None,
         typer.Option(help="Bucket to fill as well, and to take from: s3://BUCKET/PREFIX."),
@@ -76,7 +83,7 @@ def warm(
         )
         raise SpecError(msg)
     with interruptible(f"what {folder} holds is whole, and the same command makes the rest"):
-        _warm(folder, name, wanted, num, seed, max_bytes, remote, device, threads)
+        _warm(folder, name, wanted, num, seed, max_bytes, pin, remote, device, threads)
 
 
 @final
@@ -96,6 +103,12 @@ class Warming:
     made: int = 0
     there: int = 0
     _is_full: bool | None = field(default=None, repr=False)
+
+    def pin(self, name: str, num: int) -> None:
+        """Keep the first `num` volumes and their latents from being evicted."""
+        card = self.dataset.source.card
+        specs = [self.dataset.spec(number) for number in range(num)]
+        self.cache.pin(name, map(card.volume_key, specs), map(card.latent_key, specs))
 
     def step(self, number: int) -> bool:
         """See to one volume; whether it had to be made or decoded.
@@ -159,6 +172,7 @@ def _warm(
     num: int,
     seed: int,
     max_bytes: str | None,
+    pin: str | None,
     remote: str | None,
     device: str,
     threads: int | None,
@@ -181,6 +195,8 @@ def _warm(
         bound = cache.stats().bound
         assert bound is not None
         say(f"{folder} may hold {in_bytes(bound)}")
+        if pin is not None:
+            warming.pin(pin, num)
         failures: list[GenerationError] = []
         with Meter(f"warming {folder}", num, "volume") as meter:
             for number in range(num):
