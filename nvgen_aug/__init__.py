@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .card import VariantCard as VariantCard
     from .crop import Crop as Crop
     from .crop import CropRule as CropRule
+    from .data.holdout import SyntheticHoldout as SyntheticHoldout
     from .data.synthetic import SyntheticDataset as SyntheticDataset
     from .data.synthetic_real import SyntheticRealDataset as SyntheticRealDataset
     from .generators.phantom import PhantomGenerator as PhantomGenerator
@@ -53,6 +54,7 @@ _HOME = {
     "Recipe": "recipe",
     "RunRecord": "record",
     "SyntheticDataset": "data.synthetic",
+    "SyntheticHoldout": "data.holdout",
     "SyntheticRealDataset": "data.synthetic_real",
     "SyntheticVolume": "volume",
     "VariantCard": "card",

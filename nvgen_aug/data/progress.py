@@ -9,7 +9,9 @@ from typing import final
 from ..errors import DataError
 from .plan import Plan
 
-VERSION = 1
+VERSION = 2
+# Characters of a setting in a table.
+WIDTH = 48
 
 
 @final
@@ -20,10 +22,12 @@ class Progress:
     the sampler: MONAI walks every `__dict__` and would go round in a circle.
     """
 
-    __slots__ = ("epoch", "plan", "resume_epoch", "resume_samples")
+    __slots__ = ("epoch", "pending", "plan", "resume_epoch", "resume_samples")
 
     def __init__(self) -> None:
         self.epoch = 0
+        # A state that waits for the layout of batches it speaks of.
+        self.pending: Mapping[str, Any] | None = None
         self.plan: Plan | None = None
         self.resume_epoch = -1
         self.resume_samples = 0
@@ -58,16 +62,11 @@ class Progress:
         if state["version"] != VERSION:
             msg = f"state version must be {VERSION}, got {state['version']!r}"
             raise DataError(msg)
-        saved = state["configuration"]
-        changed = [
-            f"{name}: saved {saved.get(name)!r}, now {value!r}"
-            for name, value in configuration.items()
-            if saved.get(name) != value
-        ]
-        if changed:
+        difference = _difference(_flat(state["configuration"]), _flat(configuration))
+        if difference:
             msg = (
-                f"the state is of another run ({'; '.join(changed)}); "
-                "restore these settings, or start anew without `resume`"
+                f"the state is of another run:\n{difference}\n"
+                "restore these settings, or start anew without the state"
             )
             raise DataError(msg)
         self.epoch = self.resume_epoch = int(state["epoch"])
@@ -83,7 +82,7 @@ class Progress:
         }
 
 
-def configuration(plan: Plan, volumes: str) -> dict[str, Any]:
+def configuration(plan: Plan, volumes: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that decides the order of samples, as JSON values.
 
     The number of ranks is not among them: another number with the same global
@@ -95,7 +94,46 @@ def configuration(plan: Plan, volumes: str) -> dict[str, Any]:
         "epoch_length": plan.epoch_length,
         "real_length": plan.real_length,
         "max_reuse": plan.max_reuse,
-        "volumes": volumes,
+        "volumes": dict(volumes),
         "global_batch": plan.batch_size * plan.world_size,
         "samples_per_epoch": plan.samples_per_rank * plan.world_size,
     }
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Each setting as a text; what belongs to the volumes under a name of its own."""
+    found: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{inner}": str(text) for inner, text in value.items()}
+        else:
+            found[name] = str(value)
+    return found
+
+
+def _difference(saved: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """A table of the settings that differ, or nothing."""
+    rows = [("setting", "saved", "now")]
+    for name in dict.fromkeys((*now, *saved)):
+        pair = saved.get(name, "(none)"), now.get(name, "(none)")
+        if pair[0] != pair[1]:
+            rows.append((name, *_around_the_difference(*pair)))
+    if len(rows) == 1:
+        return ""
+    wide, tall = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return "\n".join(f"  {name:<{wide}}  {was:<{tall}}  {now}" for name, was, now in rows)
+
+
+def _around_the_difference(one: str, other: str) -> tuple[str, str]:
+    """Long texts, cut to what surrounds the first place where they differ."""
+    if max(len(one), len(other)) <= WIDTH:
+        return one, other
+    pairs = enumerate(zip(one, other, strict=False))
+    same = next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+    begin = max(0, same - WIDTH // 3)
+
+    def cut(text: str) -> str:
+        part = text[begin : begin + WIDTH]
+        return "…" * (begin > 0) + part + "…" * (begin + WIDTH < len(text))
+
+    return cut(one), cut(other)

@@ -74,7 +74,7 @@ class SyntheticRealSampler(DistributedSampler[SampleKey]):
         self._synthetic = dataset.synthetic
         self._end = math.inf if dataset.epochs is None else dataset.epochs * self.plan.batches
         self._progress = dataset.progress
-        self._configuration = configuration(self.plan, dataset.volumes_digest)
+        self._configuration = configuration(self.plan, dataset.volumes)
         self._done = 0
 
     def __len__(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -182,13 +181,17 @@ class SyntheticDataset(Dataset[Item]):
         if specs:
             self.source.prefetch(specs)
 
-    def digest(self) -> str:
-        """16 hex digits that name the volumes and their views: recipe, source, seed and crop."""
+    def identity(self) -> dict[str, str]:
+        """What names the volumes and their views, as texts that can be read and compared."""
         card = self.source.card
-        text = repr(
-            (self.seed, self.recipe, self.crop, self.labels, card.name, card.weights_digest)
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return {
+            "variant": card.name,
+            "weights": card.weights_digest[:16],
+            "seed": str(self.seed),
+            "recipe": repr(self.recipe),
+            "labels": repr(self.labels),
+            "crop": repr(self.crop),
+        }
 
     def _view(self, number: int, view_seed: int | None) -> int:
         if view_seed is not None:

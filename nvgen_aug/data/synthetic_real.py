@@ -12,7 +12,6 @@ from typing import Any
 from typing import final
 
 from torch.utils.data import Dataset
-from torch.utils.data import IterableDataset
 
 from ..errors import DataError
 from ..errors import GenerationError
@@ -32,12 +31,16 @@ from .plan import as_integer
 from .plan import epoch_length_for
 from .progress import Progress
 from .progress import configuration
+from .real_cases import number_of_cases
 from .report import BlendReport
 from .report import FailureCount
 from .report import blend_report
 from .sampler import SyntheticRealSampler
 from .schema import real_item
 from .seeds import derived_seed
+from .split import TRAIN
+from .split import check_split
+from .split import refuse_synthetic
 from .synthetic import SyntheticDataset
 
 
@@ -75,6 +78,7 @@ class SyntheticRealDataset(Dataset[Any]):
         epochs: Epochs of the whole run, if you know them: no volume is then asked for
             ahead that would be seen only after the end.
         seed: Where order and augmentation come from.
+        split: `"train"`, or `"validation"` or `"test"`, which refuse any synthetic sample.
         check: Look at every voxel of real items (about 1 ms per million) and at
             the shapes of each batch.
 
@@ -94,13 +98,15 @@ class SyntheticRealDataset(Dataset[Any]):
         real_passes: Share = 1,
         epochs: int | None = None,
         seed: int = 0,
+        split: str = TRAIN,
         check: bool = True,
     ) -> None:
         self.schedule = as_schedule(ratio)
+        self.split = check_split(split, self.schedule)
         self.synthetic = synthetic
         self.seed = as_integer("seed", seed, 0)
         self.check = check
-        real_length = _length_of(real, self.schedule)
+        real_length = number_of_cases(real, self.schedule)
         if self.schedule.most > 0 and synthetic is None:
             msg = f"ratio {ratio} needs a SyntheticDataset, got None; pass one, or ratio=0"
             raise DataError(msg)
@@ -197,8 +203,12 @@ class SyntheticRealDataset(Dataset[Any]):
 
     def layout(self, batch_size: int, num_replicas: int, drop_last: bool = False) -> Plan:
         """The plan for these batches and ranks, which `report` and `checkpoint` then speak of."""
-        self.progress.plan = self._layout(batch_size, num_replicas, drop_last)
-        return self.progress.plan
+        plan = self._layout(batch_size, num_replicas, drop_last)
+        if self.progress.pending is not None:
+            self.progress.resume(self.progress.pending, configuration(plan, self.volumes))
+            self.progress.pending = None
+        self.progress.plan = plan
+        return plan
 
     def checkpoint(self, batches_done: int) -> dict[str, Any]:
         """Where the run stands after some batches of the current epoch: a small JSON value.
@@ -217,22 +227,22 @@ class SyntheticRealDataset(Dataset[Any]):
             msg = f"batches_done must lie in [0, {plan.batches}], got {batches_done}"
             raise DataError(msg)
         samples = min(batches_done * plan.batch_size, plan.samples_per_rank) * plan.world_size
-        return self.progress.state(samples, configuration(plan, self.volumes_digest))
+        return self.progress.state(samples, configuration(plan, self.volumes))
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go to the place of a checkpoint: nothing is repeated, nothing skipped.
 
-        Call it after `sampler`. The next walk through the sampler begins there, in
-        the epoch `state["epoch"]`; another number of ranks is fine if the global
-        batch is the same.
+        The next walk through the sampler begins there, in the epoch `state["epoch"]`;
+        another number of ranks is fine if the global batch is the same. Without a
+        sampler yet, the state waits for it, and is compared when the sampler is made.
 
         Raises:
             DataError: if anything that decides the order has changed; with the difference.
         """
         if self.progress.plan is None:
-            msg = "resume counts batches, so it needs `train.sampler(batch_size)` first"
-            raise DataError(msg)
-        self.progress.resume(state, configuration(self.progress.plan, self.volumes_digest))
+            self.progress.pending = state
+            return
+        self.progress.resume(state, configuration(self.progress.plan, self.volumes))
 
     def report(self) -> BlendReport:
         """Shares and reuse by plan up to the current epoch, and what the source has done.
@@ -249,11 +259,11 @@ class SyntheticRealDataset(Dataset[Any]):
         return blend_report(plan, self.progress.epoch + 1, failures=failures, source=stats)
 
     @property
-    def volumes_digest(self) -> str:
-        """Names the synthetic volumes; empty if there are none."""
+    def volumes(self) -> dict[str, str]:
+        """What names the synthetic volumes; empty if there are none."""
         if self.synthetic is None or not self.schedule.most:
-            return ""
-        return self.synthetic.digest()
+            return {}
+        return self.synthetic.identity()
 
     @property
     def _current(self) -> Plan:
@@ -296,6 +306,8 @@ class SyntheticRealDataset(Dataset[Any]):
         if self._transform.root is not None:
             with self._transform.of(key.view_seed):
                 item = self._transform.root(item)
+        if self.split != TRAIN:
+            refuse_synthetic(item, name, self.split)
         if self.check:
             self._guard.check(item, is_synthetic, name)
         return item, name
@@ -316,30 +328,5 @@ class SyntheticRealDataset(Dataset[Any]):
         with self._real.of(derived_seed("real", key.view_seed)):
             # A plain integer: a MONAI dataset takes a sequence for a subset.
             raw = self._real.root[case]
+        refuse_synthetic(raw, f"real case {case}", self.split)
         return real_item(raw, case, check=self.check, status=status)
-
-
-def _length_of(real: Any, schedule: Schedule) -> int:
-    if isinstance(real, IterableDataset):
-        msg = (
-            f"real cases must have numbers, but {type(real).__name__} is an IterableDataset; "
-            "use a dataset with `len` and indices, such as monai.data.CacheDataset"
-        )
-        raise DataError(msg)
-    if real is None and schedule.least == 1:
-        return 0
-    try:
-        length = len(real)
-    except TypeError as error:
-        msg = (
-            f"the real dataset must have `len` and indices, got {type(real).__name__}; use for "
-            "instance monai.data.CacheDataset"
-        )
-        raise DataError(msg) from error
-    if length == 0 and schedule.least < 1:
-        msg = (
-            "the real dataset is empty; check its data list, or pass ratio=1 to train on "
-            "synthetic volumes alone"
-        )
-        raise DataError(msg)
-    return length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,12 +15,16 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from nvgen_aug.data.plan import SampleKey
+from nvgen_aug.data.synthetic import SyntheticDataset
 from nvgen_aug.data.synthetic_real import SyntheticRealDataset
 from nvgen_aug.errors import DataError
 from nvgen_aug.errors import ServerUnavailable
+from nvgen_aug.recipe import Recipe
 from nvgen_aug.schedule import Cosine
 from nvgen_aug.schedule import Linear
 from nvgen_aug.schedule import Schedule
+from tests.data.phantoms import LABELS
+from tests.data.phantoms import RECIPE
 from tests.data.phantoms import PhantomSource
 from tests.data.phantoms import real_cases
 from tests.data.phantoms import synthetic
@@ -172,6 +177,17 @@ def test_going_to_another_epoch_forgets_the_place() -> None:
     assert len(list(sampler)) == 8
 
 
+def test_a_state_may_be_given_before_the_sampler_is_made() -> None:
+    train = blend(epoch_length=8)
+    train.sampler(2)
+    state = train.checkpoint(3)
+    other = blend(epoch_length=8)
+    other.resume(state)
+    with pytest.raises(DataError, match=r"global_batch +2 +4"):
+        other.sampler(4)
+    assert list(other.sampler(2)) == train.plan(0, 2)[6:]
+
+
 def test_another_number_of_ranks_with_the_same_global_batch_goes_on() -> None:
     train = blend(epoch_length=24)
     train.sampler(4)
@@ -190,8 +206,16 @@ def test_a_state_of_another_configuration_is_refused_with_the_difference() -> No
     state = train.checkpoint(1)
     other = blend(0.3, epoch_length=8, seed=4)
     other.sampler(4)
-    with pytest.raises(DataError, match=r"seed: saved 0, now 4; ratio: saved '1/2', now '3/10'"):
+    with pytest.raises(DataError) as caught:
         other.resume(state)
+    assert str(caught.value).splitlines() == [
+        "the state is of another run:",
+        "  setting       saved  now",
+        "  seed          0      4",
+        "  ratio         1/2    3/10",
+        "  global_batch  2      4",
+        "restore these settings, or start anew without the state",
+    ]
     with pytest.raises(DataError, match="checkpoint"):
         train.resume({"epoch": 1})
     with pytest.raises(DataError, match="batches_done"):
@@ -204,19 +228,33 @@ def test_another_schedule_is_refused_with_both_and_the_same_one_goes_on() -> Non
     state = json.loads(json.dumps(train.checkpoint(1)))
     other = blend(Cosine(0, 0.5, epochs=10), epoch_length=8)
     sampler = other.sampler(2)
-    difference = r"\(ratio: saved 'linear:0:1/2:epochs=10', now 'cosine:0:1/2:epochs=10'\)"
+    difference = r"ratio +linear:0:1/2:epochs=10  cosine:0:1/2:epochs=10\n"
     with pytest.raises(DataError, match=difference):
         other.resume(state)
     with pytest.raises(DataError, match=difference):
         sampler.load_state_dict(state)
     constant = blend(0.5, epoch_length=8)
     constant.sampler(2)
-    with pytest.raises(DataError, match=r"now '1/2'\)"):
+    with pytest.raises(DataError, match=r"ratio .* 1/2\n"):
         constant.resume(state)
     same = blend(Linear(0.0, 0.5, epochs=10), epoch_length=8)
     sampler = same.sampler(2)
     same.resume(state)
     assert list(sampler) == train.plan(0, 2)[2:]
+
+
+def test_other_volumes_are_refused_with_the_place_where_the_recipes_differ() -> None:
+    def state_of(recipe: Recipe) -> Any:
+        volumes = SyntheticDataset(PhantomSource(), recipe, labels=LABELS)
+        train = SyntheticRealDataset(real_cases(), volumes, ratio=0.5, epoch_length=8)
+        train.sampler(2)
+        return train, json.loads(json.dumps(train.checkpoint(1)))
+
+    _, state = state_of(RECIPE)
+    train, _ = state_of(replace(RECIPE, pathology_share=0.25))
+    difference = r"volumes.recipe  ….*pathology_share=1.0.*…  ….*pathology_share=0.25.*…\n"
+    with pytest.raises(DataError, match=difference):
+        train.resume(state)
 
 
 def test_a_sampler_s_own_state_goes_on_after_the_last_key() -> None:
