@@ -39,12 +39,9 @@ test-slow: $(STAMP) ## The slow tests, and every benchmark once with --quick
 	$(BIN)/pytest -m slow
 	$(MAKE) --no-print-directory benchmarks QUICK=--quick
 
-benchmarks: $(STAMP) ## Every benchmark in full, written to benchmarks/results
-	@set -e; for file in $$(grep -l '__main__' benchmarks/*.py); do \
-		name=$$(basename $$file .py); \
-		echo "$(BIN)/python -m benchmarks.$$name $(QUICK)"; \
-		$(BIN)/python -m benchmarks.$$name $(QUICK); \
-	done
+benchmarks: $(STAMP) ## Every benchmark in full, its record, and docs/benchmarks.md from all records
+	$(BIN)/nvgen-aug bench $(QUICK)
+	$(if $(QUICK),,$(BIN)/python -m benchmarks.tables)
 
 lint: $(STAMP) ## Style and types alone
 	$(BIN)/ruff check

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -64,17 +66,36 @@ def quick_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def device_parser(description: str) -> argparse.ArgumentParser:
+    """A `quick_parser` with the `--device` of a benchmark that runs networks."""
+    parser = quick_parser(description)
+    parser.add_argument("--device", default="cpu", help="where networks run, such as cuda")
+    return parser
+
+
 def write_record(
     name: str,
     settings: Mapping[str, Any],
     numbers: Mapping[str, Any],
     arguments: argparse.Namespace,
 ) -> Path:
-    """Write the record of a benchmark; a quick run goes to a temporary folder."""
+    """Write the record of a benchmark; a quick run goes to a temporary folder.
+
+    What ran on another device than the processor gets a record of its own, with the kind of the
+    device in its name. How busy the machine was is written down with the settings.
+    """
+    kind = str(getattr(arguments, "device", "cpu")).partition(":")[0]
+    if kind != "cpu":
+        name = f"{name}-{kind}"
+    settings = {
+        **settings,
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }
     folder = arguments.out
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="benchmark-")) if arguments.quick else RESULTS
     record = RunRecord(f"benchmarks.{name}", {**settings, "quick": arguments.quick}, numbers)
     path = record.write(folder / f"{name}.json")
-    print(f"record: {path}")
+    print(f"record: {path}", file=sys.stderr)
     return path

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from itertools import count
 
-import torch
-
-from benchmarks.timing import measure
+from benchmarks.contest import Bar
+from benchmarks.contest import Entrant
+from benchmarks.contest import hold
+from benchmarks.outcome import conclude
 from benchmarks.timing import quick_parser
-from benchmarks.timing import write_record
 from nvgen_aug.assembly import load_generator
 from nvgen_aug.spec import VolumeSpec
 
+BAR_SECONDS = 3.0
+
 
 def main() -> None:
-    """Measure, print a table, write the record."""
+    """Measure, print the table and the bar, write the record."""
     parser = quick_parser(__doc__ or "")
     parser.add_argument("--variant", default="tiny-brain")
     parser.add_argument("--runs", type=int, default=7)
@@ -33,25 +35,24 @@ def main() -> None:
         return generator.card.resolve(VolumeSpec(variant, seed=next(seeds)))
 
     latent = generator.generate(spec()).latent
-    timings = {
-        "volume": measure(lambda: generator.generate(spec()), runs=arguments.runs),
-        "flow": measure(lambda: generator.latent(spec()), runs=arguments.runs),
-        "decode": measure(lambda: generator.decode(latent), runs=arguments.runs),
-    }
+    entrants = [
+        Entrant("volume", lambda: generator.generate(spec()), is_ours=True),
+        Entrant("flow", lambda: generator.latent(spec()), is_ours=True),
+        Entrant("whole decode", lambda: generator.decode(latent), is_ours=True),
+    ]
+    size = " × ".join(map(str, generator.card.default_size))
+    standing = hold(
+        f"`{variant}`, {size}, {generator.card.default_steps} steps",
+        entrants,
+        rounds=1 if arguments.quick else arguments.runs,
+    )
+    bars = [Bar("a volume: seconds", standing.seconds("volume"), BAR_SECONDS, True)]
     settings = {
         "variant": variant,
         "size": list(generator.card.default_size),
         "steps": generator.card.default_steps,
-        "threads": torch.get_num_threads(),
     }
-    print(f"{variant} {settings['size']} on {settings['threads']} threads")
-    for name, timing in timings.items():
-        low, high = min(timing.seconds), max(timing.seconds)
-        print(
-            f"  {name:8s} {timing.median:8.3f} s   ({low:.3f} to {high:.3f}, {arguments.runs} runs)"
-        )
-    numbers = {name: timing.to_dict() for name, timing in timings.items()}
-    write_record("volume_time", settings, numbers, arguments)
+    conclude("volume_time", arguments, [standing], bars, settings)
 
 
 if __name__ == "__main__":

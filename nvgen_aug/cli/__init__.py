@@ -13,6 +13,7 @@ import typer
 
 from ..errors import NvgenError
 from ..record import package_version
+from .bench import bench
 from .cache import cache
 from .demo import demo
 from .doctor import doctor
@@ -64,6 +65,7 @@ app.command()(plan)
 app.command()(serve)
 app.command()(train)
 app.add_typer(cache, name="cache")
+app.command()(bench)
 app.command()(doctor)
 
 

@@ -25,6 +25,7 @@ from ..errors import SourceError
 from ..provenance import Provenance
 from ..volume import SyntheticVolume
 from . import messages as m
+from .recycled import Recycled
 from .ring import RingView
 from .ring import flat
 from .ring import scatter
@@ -42,14 +43,15 @@ MAX_VOXELS = 4 << 30
 
 @final
 class Pool:
-    """Of one process: connections that nobody uses now, the mapped ring and the card."""
+    """Of one process: connections that nobody uses now, the mapped ring, the card, and memory."""
 
-    __slots__ = ("card", "idle", "ring")
+    __slots__ = ("card", "idle", "memory", "ring")
 
     def __init__(self) -> None:
         self.idle: list[Connection] = []
         self.ring: RingView | None = None
         self.card: VariantCard | None = None
+        self.memory = Recycled()
 
 
 @final
@@ -119,19 +121,20 @@ class Connection:
 
     Args:
         address: Where the server is.
-        pool: Where the ring and the card are shared with other connections.
+        pool: Where ring, card and memory are shared with other connections.
 
     Raises:
         ServerUnavailable: if nobody answers.
         SourceError: if somebody answers who cannot be understood.
     """
 
-    __slots__ = ("_ring", "_socket", "address", "deadline", "is_in_step")
+    __slots__ = ("_memory", "_ring", "_socket", "address", "deadline", "is_in_step")
 
     def __init__(self, address: str, pool: Pool) -> None:
         self.address = address
         self.deadline = monotonic() + SECONDS_TO_CONNECT
         self.is_in_step = True
+        self._memory = pool.memory
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.settimeout(SECONDS_TO_CONNECT)
@@ -169,7 +172,7 @@ class Connection:
         if first.key != key:
             msg = f"volume {first.key[:12]} came where {key[:12]} was asked for; ask again"
             raise SourceError(msg)
-        image, label = _empty_arrays(first)
+        image, label = _empty_arrays(first, self._memory)
         parts = [flat(image)] + ([] if label is None else [flat(label)])
         total = sum(part.size for part in parts)
         done, slot, length = 0, first.slot, first.length
@@ -276,7 +279,9 @@ def log_tail(address: str, lines: int = 5) -> str:
     return "; its log ends: " + " | ".join(text.splitlines()[-lines:])[-1000:]
 
 
-def _empty_arrays(first: m.Voxels) -> tuple[NDArray[np.int16], NDArray[np.uint8] | None]:
+def _empty_arrays(
+    first: m.Voxels, memory: Recycled
+) -> tuple[NDArray[np.int16], NDArray[np.uint8] | None]:
     shapes = [first.image_shape] + ([] if first.label_shape is None else [first.label_shape])
     dtypes = ("<i2", "|u1")[: len(shapes)]
     is_sane = all(len(shape) == 4 and min(shape) > 0 for shape in shapes)
@@ -284,6 +289,7 @@ def _empty_arrays(first: m.Voxels) -> tuple[NDArray[np.int16], NDArray[np.uint8]
     if not is_sane or sum(map(prod, shapes)) > MAX_VOXELS:
         msg = f"the server sent no volume: {first.dtypes} {shapes}"
         raise SourceError(msg)
-    image = np.empty(first.image_shape, dtype=np.int16)
-    label = None if first.label_shape is None else np.empty(first.label_shape, dtype=np.uint8)
-    return image, label
+    image = memory.empty(2 * prod(first.image_shape)).view(np.int16).reshape(first.image_shape)
+    if first.label_shape is None:
+        return image, None
+    return image, memory.empty(prod(first.label_shape)).reshape(first.label_shape)

@@ -17,7 +17,7 @@ from nvgen_aug.cli.terminal import progress
 from nvgen_aug.cli.terminal import say
 from nvgen_aug.record import package_version
 
-COMMANDS = ("demo", "generate", "plan", "serve", "train", "cache", "doctor")
+COMMANDS = ("demo", "generate", "plan", "serve", "train", "cache", "bench", "doctor")
 
 
 def shell(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -32,7 +32,9 @@ def test_help_names_every_subcommand() -> None:
         assert f" {command} " in done.stdout
 
 
-@pytest.mark.parametrize("command", ["demo", "generate", "plan", "serve", "train", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["demo", "generate", "plan", "serve", "train", "bench", "doctor"]
+)
 def test_the_help_of_a_subcommand_teaches_with_an_example(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0

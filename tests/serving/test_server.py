@@ -204,7 +204,7 @@ def test_a_volume_larger_than_a_slot_arrives_whole() -> None:
     with served(engine, Ring(2, 4096)) as (server, address), Client(address) as client:
         for seed in range(3):
             assert_same(client.fetch(phantom(seed)), made_directly(phantom(seed)))
-        assert server.ring.free == 2
+        assert server.ring.wait_until_free(2, timeout=30.0)
 
 
 def test_the_slot_of_a_client_that_dies_comes_back(running: tuple[Server, str]) -> None:

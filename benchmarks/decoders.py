@@ -1,0 +1,114 @@
+"""Decoders: ours and MONAI's with the same random weights, before the same latent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import final
+
+import torch
+from monai.apps.generation.maisi.networks.autoencoderkl_maisi import AutoencoderKlMaisi
+
+from benchmarks.full_width import monai_autoencoder
+from benchmarks.full_width import redrawn
+from benchmarks.nv_generate import NvGenerate
+from benchmarks.nv_generate import Tiling
+from nvgen_aug.generators.maisi.backends import place
+from nvgen_aug.generators.maisi.networks import build_autoencoder
+from nvgen_aug.generators.maisi.shapes import AutoencoderShape
+
+Run = Callable[[], torch.Tensor]
+
+
+@final
+class Decoders:
+    """Everybody who can decode one latent.
+
+    Args:
+        shape: Widths and groups of the network.
+        latent: Edges of the latent.
+        device: Where all run.
+        dtype: Of weights and latent; peers run under autocast where it is half, as
+            NV-Generate does.
+    """
+
+    def __init__(
+        self,
+        shape: AutoencoderShape,
+        latent: tuple[int, int, int],
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.shape = shape
+        self.device = device
+        self._is_half = dtype != torch.float32
+        self._weights = redrawn(monai_autoencoder(shape)).state_dict()
+        self._own = build_autoencoder(shape)
+        self._own.load_state_dict(self._weights)
+        place(self._own, torch.device(device)).to(dtype)
+        generator = torch.Generator().manual_seed(0)
+        drawn = torch.randn((1, shape.latent, *latent), generator=generator)
+        self._latent = drawn.to(device, dtype)
+        self._reference: torch.Tensor | None = None
+
+    def ours(self) -> Run:
+        """This package's decode of the whole volume, as its plan has it."""
+        latent = self._latent.contiguous(memory_format=torch.channels_last_3d)
+        return lambda: _quietly(lambda: self._own.decode(latent))
+
+    def monai(self, num_splits: int) -> Run:
+        """MONAI's network, whole."""
+        network = self._monai(num_splits)
+        return lambda: self._peer(lambda: network.decode(self._latent))
+
+    def compiled(self) -> Run:
+        """MONAI's network behind `torch.compile` with its default flags."""
+        decode = torch.compile(self._monai(1).decode)
+        return lambda: self._peer(lambda: decode(self._latent))
+
+    def windowed(self, tiling: Tiling) -> Run:
+        """MONAI's network behind MONAI's sliding window."""
+        network = self._monai(tiling.num_splits)
+        inferer = tiling.inferer(self.device)
+
+        def run() -> torch.Tensor:
+            image = inferer(self._latent, network.decode)
+            assert isinstance(image, torch.Tensor)
+            return image
+
+        return lambda: self._peer(run)
+
+    def of_checkout(self, checkout: NvGenerate, tiling: Tiling) -> Run:
+        """NV-Generate's own functions, with a network of its own configuration and our weights."""
+        network = checkout.autoencoder(
+            num_splits=tiling.num_splits,
+            norm_float16=self._is_half,
+            num_channels=list(self.shape.widths),
+            norm_num_groups=self.shape.groups,
+        )
+        network.load_state_dict(self._weights)
+        network.to(self.device).eval().requires_grad_(False)
+        return lambda: checkout.decode(network, self._latent, tiling)
+
+    def relative_rms(self, image: torch.Tensor) -> float:
+        """Error of an image against MONAI's undivided decode in float32."""
+        if self._reference is None:
+            network = self._monai(1)
+            with torch.inference_mode():
+                self._reference = network.decode(self._latent.float()).cpu().double()
+        difference = image.detach().cpu().double() - self._reference
+        return float(difference.norm() / self._reference.norm())
+
+    def _monai(self, num_splits: int) -> AutoencoderKlMaisi:
+        network = monai_autoencoder(self.shape, num_splits=num_splits, norm_float16=self._is_half)
+        network.load_state_dict(self._weights)
+        network.to(self.device).eval().requires_grad_(False)
+        return network
+
+    def _peer(self, run: Run) -> torch.Tensor:
+        with torch.amp.autocast("cuda", enabled=self._is_half and self.device != "cpu"):
+            return _quietly(run)
+
+
+def _quietly(run: Run) -> torch.Tensor:
+    with torch.inference_mode():
+        return run()

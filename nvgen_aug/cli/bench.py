@@ -1,0 +1,87 @@
+"""`nvgen-aug bench`: the benchmarks of a clone, each in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic
+from typing import Annotated
+
+import typer
+
+from ..errors import did_you_mean
+from .suite import FOLDER
+from .suite import Suite
+from .terminal import answer
+from .terminal import fail
+from .terminal import hint
+from .terminal import say
+
+PACKAGE = Path(__file__).parent.parent
+
+
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Which; all if none is named.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option(help="Small runs that prove that all works; no record is kept.")
+    ] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="Print each benchmark with its question, and leave.")
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Where networks run, such as cuda; only what has networks is measured."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the records; benchmarks/results if not given.")
+    ] = None,
+) -> None:
+    """Measure this package beside its peers, on this machine, in a clone of the repository.
+
+    Each benchmark runs ours and the others in turns, prints a table, and writes a record. Set
+    NV_GENERATE_CTMR to a checkout of NV-Generate-CTMR, and its own code runs beside ours.
+
+    \b
+    Example:
+      nvgen-aug bench --list
+      nvgen-aug bench hand_over cache_read
+      nvgen-aug bench --device cuda
+    """
+    suite = Suite.find(PACKAGE)
+    unknown = [name for name in names or () if name not in suite.questions]
+    if unknown:
+        msg = f"there is no benchmark `{unknown[0]}`; {did_you_mean(unknown[0], suite.questions)}"
+        raise typer.BadParameter(msg, param_hint="NAME")
+    if listed:
+        width = max(map(len, suite.questions))
+        answer([f"{name:{width}}  {question}" for name, question in suite.questions.items()])
+        return
+    if device is not None:
+        chosen = names or suite.with_device
+        without = [name for name in chosen if name not in suite.with_device]
+        if without:
+            msg = f"`{without[0]}` has no networks; --device is for {', '.join(suite.with_device)}"
+            raise typer.BadParameter(msg, param_hint="--device")
+    else:
+        chosen = names or list(suite.questions)
+    options = ["--quick"] if quick else []
+    options += [] if device is None else ["--device", device]
+    options += [] if out is None else ["--out", str(out.absolute())]
+    failed = [name for name in chosen if not _run(suite, name, options)]
+    if failed:
+        fail(f"these benchmarks failed: {', '.join(failed)}")
+        hint(f"what went wrong stands above; once more: nvgen-aug bench {' '.join(failed)}")
+        raise typer.Exit(1)
+
+
+def _run(suite: Suite, name: str, options: list[str]) -> bool:
+    say(f"{name}: {suite.questions[name]}")
+    begin = monotonic()
+    # A process each: threads, pinned cores and memory of one must not reach the next.
+    command = [sys.executable, "-m", f"{FOLDER}.{name}", *options]
+    status = subprocess.run(command, cwd=suite.root, check=False).returncode
+    say(f"{name}: {monotonic() - begin:.0f} s")
+    return status == 0
