@@ -12,8 +12,8 @@ from benchmarks.full_width import monai_autoencoder
 from benchmarks.full_width import redrawn
 from benchmarks.nv_generate import NvGenerate
 from benchmarks.nv_generate import Tiling
-from nvgen_aug.generators.maisi.backends import place
 from nvgen_aug.generators.maisi.networks import build_autoencoder
+from nvgen_aug.generators.maisi.placement import place
 from nvgen_aug.generators.maisi.shapes import AutoencoderShape
 
 Run = Callable[[], torch.Tensor]

@@ -27,7 +27,7 @@ from .serving.lifecycle import new_directory
 from .serving.resident import SOCKET_NAME
 from .source import VolumeSource
 
-BACKENDS = ("eager",)
+BACKENDS = ("eager", "compiled", "tensorrt", "tensorrt-rtx")
 
 CachePath = str | os.PathLike[str] | VolumeCache | None
 
@@ -40,9 +40,10 @@ def load_generator(
     Args:
         variant: `"tiny-brain"`, or `"phantom"`, which needs no weights.
         device: Where its networks run, such as `"cpu"` or `"cuda:1"`.
-        backend: How they run; `"eager"`.
+        backend: How they run: `"eager"`, `"compiled"`, `"tensorrt"` or `"tensorrt-rtx"`; a phantom
+            has none to run.
         **options: Of the variant: `seconds_per_volume` of the phantom,
-            `weights` (a path) of all others.
+            `weights`, `precision` and `engines` of all others, as `MaisiGenerator` has them.
 
     Raises:
         SpecError: for an unknown variant, with close matches, an unknown backend or option.
@@ -53,7 +54,7 @@ def load_generator(
         msg = f"backend must be one of {BACKENDS}, got {backend!r}"
         raise SpecError(msg)
     try:
-        return _LOADERS[variant](variant, device, options)
+        return _LOADERS[variant](variant, device, backend, options)
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
@@ -246,18 +247,18 @@ def _check_variant(variant: str) -> None:
         raise SpecError(msg)
 
 
-def _phantom(variant: str, device: str, options: Mapping[str, Any]) -> Generator:
+def _phantom(variant: str, device: str, backend: str, options: Mapping[str, Any]) -> Generator:
     return PhantomGenerator(**options)
 
 
-def _maisi(variant: str, device: str, options: Mapping[str, Any]) -> Generator:
+def _maisi(variant: str, device: str, backend: str, options: Mapping[str, Any]) -> Generator:
     # By name, so that a phantom's process starts without torch and its gigabytes.
     generator = import_module(".generators.maisi.generator", __package__).MaisiGenerator
-    loaded: Generator = generator.load(variant, device=device, **options)
+    loaded: Generator = generator.load(variant, device=device, backend=backend, **options)
     return loaded
 
 
-_LOADERS: Mapping[str, Callable[[str, str, Mapping[str, Any]], Generator]] = {
+_LOADERS: Mapping[str, Callable[[str, str, str, Mapping[str, Any]], Generator]] = {
     "phantom": _phantom,
     "tiny-brain": _maisi,
 }

@@ -8,6 +8,7 @@
     ├── WeightsError         weights missing, truncated or of other shape
     ├── CacheError           a cache folder that cannot be used
     ├── GenerationError      the generator failed on a legal request
+    ├── BackendError         a way to run networks that is not there, or computes something else
     └── SourceError          a volume source that cannot answer
         ├── ServerUnavailable    nobody answers at the address
         ├── ServerDied           the connection broke while a request was under way
@@ -59,6 +60,10 @@ class CacheError(NvgenError):
 
 class GenerationError(NvgenError):
     """The generator failed on a legal request."""
+
+
+class BackendError(NvgenError):
+    """A way to run the networks that is missing here, or that computes something else."""
 
 
 class SourceError(NvgenError):

@@ -44,8 +44,8 @@ def test_an_unknown_option_is_named() -> None:
 
 @pytest.mark.parametrize("variant", ["phantom", "tiny-brain"])
 def test_an_unknown_backend_is_refused_and_not_ignored(variant: str) -> None:
-    with pytest.raises(SpecError, match=r"backend must be one of \('eager',\), got 'tensorrt'"):
-        load_generator(variant, backend="tensorrt")
+    with pytest.raises(SpecError, match=r"backend must be one of \('eager', .*got 'tensort'"):
+        load_generator(variant, backend="tensort")
 
 
 def test_a_variant_is_an_engine_here_and_an_address_a_client() -> None:

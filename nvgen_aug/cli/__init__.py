@@ -17,6 +17,7 @@ from .bench import bench
 from .cache import cache
 from .demo import demo
 from .doctor import doctor
+from .engines import engines
 from .generate import generate
 from .plan import plan
 from .serve import serve
@@ -65,6 +66,7 @@ app.command()(plan)
 app.command()(serve)
 app.command()(train)
 app.add_typer(cache, name="cache")
+app.add_typer(engines, name="engines")
 app.command()(bench)
 app.command()(doctor)
 

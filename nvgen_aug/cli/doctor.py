@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
+import shutil
 import tempfile
+from collections import Counter
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +37,13 @@ def doctor(
       nvgen-aug doctor --cache cache/
     """
     missing: list[str] = []
-    lines = [*_versions(missing), *_compute(), *_processes(missing), *_cache(cache, missing)]
+    lines = [
+        *_versions(missing),
+        *_compute(),
+        *_backends(),
+        *_processes(missing),
+        *_cache(cache, missing),
+    ]
     lines.append(_row("licence", "code Apache-2.0; weights have their own, see the model card"))
     answer(lines)
     for step in missing:
@@ -75,6 +83,48 @@ def _compute() -> list[str]:
             lines.append(_row(f"cuda:{index}", f"{facts.name}, {size:.0f} GiB"))
     else:
         lines.append(_row("gpu", "none that torch can use; models run on the CPU"))
+    return lines
+
+
+def _backends() -> list[str]:
+    """What can run networks here, what can only be built for elsewhere, and what is built."""
+    if find_spec("torch") is None:
+        return []
+    import torch  # heavy, as below
+
+    from ..errors import BackendError
+    from ..generators.maisi.engines.store import DEFAULT_FOLDER
+    from ..generators.maisi.engines.store import EngineStore
+    from ..generators.maisi.engines.tensorrt import load_library
+
+    on_gpu = torch.cuda.is_available()
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    lines = [_row("eager", "runs here")]
+    if on_gpu:
+        compiled = "runs here" if find_spec("triton") else "needs triton, which is not installed"
+    else:
+        compiled = f"runs here, with {compiler}" if compiler else "needs a C++ compiler, g++ or so"
+    lines.append(_row("compiled", compiled))
+    for backend in ("tensorrt", "tensorrt-rtx"):
+        try:
+            library = load_library(backend)
+        except BackendError as error:
+            lines.append(_row(backend, str(error).partition(";")[0]))
+            continue
+        targets = f"; builds for {' '.join(library.targets)}" if library.targets else ""
+        runs = "does not run here: no GPU"
+        if on_gpu:
+            here = "SM{}{}".format(*torch.cuda.get_device_capability())
+            is_target = not library.targets or here in library.targets
+            runs = "runs here" if is_target else f"does not run here: {here} is not among its GPUs"
+        lines.append(_row(backend, f"{library.version} {runs}{targets}"))
+    store = EngineStore(DEFAULT_FOLDER)
+    try:
+        kinds = Counter(engine.key.target for engine in store.engines())
+        built = ", ".join(f"{n} for {target}" for target, n in sorted(kinds.items())) or "none"
+    except BackendError as error:
+        built = str(error)
+    lines.append(_row("engines", f"{built}, in {store.folder}"))
     return lines
 
 

@@ -16,6 +16,12 @@ from .terminal import say
 def serve(
     variant: Annotated[str, typer.Argument(help="Model, `phantom` among them.")],
     device: Annotated[str, typer.Option(help="Where the model runs: cpu or cuda:N.")] = "cpu",
+    backend: Annotated[
+        str, typer.Option(help="How networks run: eager, compiled, tensorrt or tensorrt-rtx.")
+    ] = "eager",
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16 or bf16; fp16 on a GPU if not given.")
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps volumes between runs.")
     ] = None,
@@ -62,5 +68,7 @@ def serve(
             remote=remote,
             threads=threads,
             on_ready=ready,
+            backend=backend,
+            **({} if precision is None else {"precision": precision}),
         )
     say("stopped; what the cache holds is whole, and the same command goes on with it")

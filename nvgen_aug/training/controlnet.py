@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..generators.maisi.backends import use_onednn
+from ..generators.maisi.placement import use_onednn
 from ..generators.maisi.variants import Variant
 from .flow import draw_batch
 from .latents import Latents

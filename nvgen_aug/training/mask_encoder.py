@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..generators.maisi.backends import use_onednn
 from ..generators.maisi.conditioning import mask_bits
+from ..generators.maisi.placement import use_onednn
 from ..generators.maisi.variants import Variant
 from .flow import draw_batch
 from .latents import Latents

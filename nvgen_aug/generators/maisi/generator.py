@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
@@ -24,8 +25,13 @@ from ...volume import Generated
 from ...volume import Latent
 from ...volume import SyntheticVolume
 from ..base import Generator
-from .backends import place
+from .backends import BackedNetwork
+from .backends import open_backend
 from .conditioning import mask_bits
+from .engines.parts import Part
+from .engines.parts import parts_of
+from .engines.store import DEFAULT_FOLDER
+from .engines.store import EngineStore
 from .flow import SOLVERS
 from .flow import draw_noise
 from .flow import schedule
@@ -36,6 +42,10 @@ from .masks.warped_template import draw_anatomy
 from .networks import build_autoencoder
 from .networks import build_control
 from .networks import build_flow
+from .placement import PRECISIONS
+from .placement import check_convolution
+from .placement import chosen_precision
+from .placement import place
 from .quality import check_finite
 from .variants import VARIANTS
 from .variants import Variant
@@ -68,13 +78,26 @@ class MaisiGenerator(Generator):
         device: Where the networks run, such as `"cpu"` or `"cuda:0"`.
         weights: Folder with `weights.safetensors` and `template.safetensors`; the variant's own
             when `None`.
+        backend: How the flow's networks run: `"eager"`, `"compiled"`, `"tensorrt"` or
+            `"tensorrt-rtx"`.
+        precision: `"fp32"`, `"fp16"` or `"bf16"`; fp16 on a GPU and fp32 on a CPU when `None`.
+        engines: Folder of built engines; one below the user's cache folder when `None`.
 
     Raises:
+        SpecError: There is no such backend or precision.
         WeightsError: Files are missing, damaged or made for other networks.
+        BackendError: The backend cannot run here, or the device computes wrongly in half precision.
     """
 
     def __init__(
-        self, variant: Variant, *, device: str = "cpu", weights: Path | None = None
+        self,
+        variant: Variant,
+        *,
+        device: str = "cpu",
+        weights: Path | None = None,
+        backend: str = "eager",
+        precision: str | None = None,
+        engines: Path | None = None,
     ) -> None:
         folder = variant.folder if weights is None else Path(weights)
         if folder is None:
@@ -91,6 +114,9 @@ class MaisiGenerator(Generator):
         latent = variant.autoencoder.latent
         self.variant = variant
         self.device = torch.device(device)
+        self.precision = chosen_precision(precision, self.device)
+        if self.device.type == "cuda" and self.precision != "fp32":
+            check_convolution(self.device, self.precision)
         self._scale_factor = float(tensors[SCALE_FACTOR])
         self._template = Template.load(files[1])
         self._autoencoder = build_autoencoder(variant.autoencoder)
@@ -104,29 +130,68 @@ class MaisiGenerator(Generator):
         for prefix, network in parts.items():
             load_network(network, tensors, prefix, files[0])
         for placed in (self._autoencoder, self._flow, self._control):
-            place(placed, self.device)
+            place(placed, self.device, self.precision)
         self._card = _card(variant, weights_digest(files))
+        self._backend = open_backend(
+            backend,
+            device=self.device,
+            store=EngineStore(DEFAULT_FOLDER if engines is None else engines),
+            variant=variant.name,
+            network=self._card.weights_digest,
+            precision=self.precision,
+        )
+        self._run_flow = BackedNetwork("flow", self._flow, self._backend, self.precision)
+        self._run_control = BackedNetwork("control", self._control, self._backend, self.precision)
 
     @classmethod
     def load(
-        cls, variant: str, *, device: str = "cpu", weights: str | Path | None = None
+        cls,
+        variant: str,
+        *,
+        device: str = "cpu",
+        weights: str | Path | None = None,
+        backend: str = "eager",
+        precision: str | None = None,
+        engines: str | Path | None = None,
     ) -> MaisiGenerator:
-        """The generator of a variant's name.
+        """The generator of a variant's name; other arguments are those of the class.
 
         Raises:
-            SpecError: There is no such variant.
+            SpecError: There is no such variant, backend or precision.
             WeightsError: Its weights are missing, damaged or made for other networks.
+            BackendError: The backend cannot run here.
         """
         if variant not in VARIANTS:
             msg = f"there is no variant `{variant}`; {did_you_mean(variant, VARIANTS)}"
             raise SpecError(msg)
         folder = None if weights is None else Path(weights)
-        return cls(VARIANTS[variant], device=device, weights=folder)
+        return cls(
+            VARIANTS[variant],
+            device=device,
+            weights=folder,
+            backend=backend,
+            precision=precision,
+            engines=None if engines is None else Path(engines),
+        )
 
     @property
     def card(self) -> VariantCard:
         """What the outside may know of this generator."""
         return self._card
+
+    def parts(self, size: Sequence[int], precision: str | None = None) -> list[Part]:
+        """The networks that engines can be built of, with inputs for volumes of one size.
+
+        In another precision than the generator's own they are copies.
+        """
+        return parts_of(
+            self._control,
+            self._flow,
+            self._autoencoder,
+            size=size,
+            precision=precision or self.precision,
+            compression=self.variant.compression,
+        )
 
     def latent(self, spec: VolumeSpec, mask: Blob | None = None) -> Latent:
         """Label map and latent of a spec; the decoder has not run yet."""
@@ -209,15 +274,19 @@ class MaisiGenerator(Generator):
             modality=self.variant.modalities[spec.modality],
             spacing=spec.spacing,
             guidance=Guidance(spec.guidance or 0.0, spec.guidance_interval),
+            run_control=self._run_control,
+            run_flow=self._run_flow,
         )
         solved = solve(velocity, noise.to(self.device), plan)
         return solved / self._scale_factor
 
     @torch.inference_mode()
     def _decode(self, latent: Latent) -> tuple[SyntheticVolume, NDArray[np.float32]]:
-        tensor = torch.from_numpy(latent.tensor.astype(np.float32))[None].to(self.device)
+        tensor = torch.from_numpy(latent.tensor.astype(np.float32))[None]
+        tensor = tensor.to(self.device, PRECISIONS[self.precision])
         tensor = tensor.contiguous(memory_format=torch.channels_last_3d)
         decoded, statistics = self._autoencoder.decode_with_statistics(tensor)
+        decoded = decoded.float()
         check_finite(decoded, "image", latent.spec.seed)
         rule = self.variant.intensity
         values = (decoded[0] * rule.scale + rule.shift).clamp(rule.lowest, 32767.0)
@@ -233,6 +302,7 @@ class MaisiGenerator(Generator):
         where = self.device.type
         if where == "cpu":
             where += f", {torch.get_num_threads()} threads"
+        where += f", {self.precision}, {self._backend.name}"
         return Provenance(
             source="synthetic",
             uid=self._card.volume_key(spec),

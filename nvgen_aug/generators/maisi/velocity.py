@@ -101,15 +101,23 @@ class FlowStep(nn.Module):
         return velocity
 
     def embed(
-        self, times: torch.Tensor, modalities: torch.Tensor, spacings: torch.Tensor
+        self,
+        times: torch.Tensor,
+        modalities: torch.Tensor,
+        spacings: torch.Tensor,
+        regions: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """`[N, E]` for times `[N]`, modality ids `[N]` and spacings `[N, 3]` in mm x 100."""
+        """`[N, E]` for times `[N]`, modality ids `[N]` and spacings `[N, 3]` in mm x 100.
+
+        Networks that are told the body's first and last region want `[N, 4]` for each.
+        """
         net: Any = self.network
         embedding = net._get_time_and_class_embedding(
             _of_its_type(net.time_embed), times, modalities
         )
+        first, last = (None, None) if regions is None else (r.to(embedding) for r in regions)
         whole: torch.Tensor = net._get_input_embeddings(
-            embedding, None, None, spacings.to(embedding.dtype)
+            embedding, first, last, spacings.to(embedding)
         )
         return whole
 
@@ -140,56 +148,68 @@ class Velocity:
     Guided evaluations go through the networks as one batch of two, all others as a batch of one.
 
     Args:
-        control: Its networks' weights encode mask and times.
+        control: Its network's weights encode mask and times; `None` for an image without a mask.
         flow: The same of the UNet.
         plan: Whose times are embedded.
-        condition: Bit planes of the mask, `[1, bits, X, Y, Z]`.
+        condition: Bit planes of the mask, `[1, bits, X, Y, Z]`; `None` without a `control`.
         modality: Its id.
         spacing: In mm.
+        regions: First and last region of the body, `[1, 4]` each, for networks that are told them.
         guidance: Which evaluations are guided, and how strongly.
         run_control, run_flow: How the networks run, if not by being called.
     """
 
     def __init__(
         self,
-        control: ControlStep,
+        control: ControlStep | None,
         flow: FlowStep,
         plan: Schedule,
         *,
-        condition: torch.Tensor,
+        condition: torch.Tensor | None,
         modality: int,
         spacing: Sequence[float],
         guidance: Guidance,
+        regions: tuple[torch.Tensor, torch.Tensor] | None = None,
         run_control: Run | None = None,
         run_flow: Run | None = None,
     ) -> None:
-        device = condition.device
+        weight = next(flow.parameters())
+        device, self._kind = weight.device, weight.dtype
         self._guidance = guidance
         self._times = plan.times
         self._run_control = run_control or control
         self._run_flow = run_flow or flow
-        self._features = control.encode_mask(condition)
         branches = [modality, UNKNOWN_MODALITY] if guidance.scale > 0 else [modality]
+        number = len(plan.times)
         times = torch.tensor(plan.times, dtype=torch.float32, device=device)
-        spacings = spacing_tensor(spacing, len(times)).to(device)
-        classes = [modality_tensor(branch, len(times)).to(device) for branch in branches]
+        spacings = spacing_tensor(spacing, number).to(device)
+        classes = [modality_tensor(branch, number).to(device) for branch in branches]
+        if regions is not None:
+            first, last = (region.to(device).expand(number, -1) for region in regions)
+            regions = first, last
+        told = [flow.embed(times, ids, spacings, regions) for ids in classes]
         # `[N, branches, E]`: one row of branches for each evaluation.
-        self._control_told = torch.stack([control.embed(times, c) for c in classes], dim=1)
-        self._flow_told = torch.stack([flow.embed(times, c, spacings) for c in classes], dim=1)
+        self._flow_told = torch.stack(told, dim=1)
+        if control is not None:
+            assert condition is not None
+            self._features = control.encode_mask(condition.to(device, self._kind))
+            self._control_told = torch.stack([control.embed(times, c) for c in classes], dim=1)
 
     def __call__(self, x: torch.Tensor, k: int) -> torch.Tensor:
         """The velocity at state `[1, C, x, y, z]` in evaluation `k`, in the state's type."""
         is_guided = self._guidance.at(self._times[k])
         copies = 2 if is_guided else 1
-        kind = self._features.dtype
-        state = x.to(kind).expand(copies, *x.shape[1:])
-        features = self._features.expand(copies, *self._features.shape[1:])
-        residuals = self._run_control(state, self._control_told[k, :copies].to(kind), features)
-        found = self._run_flow(state, self._flow_told[k, :copies].to(kind), *residuals).to(x.dtype)
+        state = x.to(self._kind).expand(copies, *x.shape[1:])
+        residuals: tuple[torch.Tensor, ...] = ()
+        if self._run_control is not None:
+            features = self._features.expand(copies, *self._features.shape[1:])
+            residuals = self._run_control(state, self._control_told[k, :copies], features)
+        found: torch.Tensor = self._run_flow(state, self._flow_told[k, :copies], *residuals)
+        found = found.to(x.dtype)
         if not is_guided:
-            return found  # type: ignore[no-any-return]
+            return found
         asked, unknown = found.chunk(2)
-        return unknown + self._guidance.scale * (asked - unknown)  # type: ignore[no-any-return]
+        return unknown + self._guidance.scale * (asked - unknown)
 
 
 def _of_its_type(network: nn.Module) -> torch.Tensor:
