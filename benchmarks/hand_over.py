@@ -32,6 +32,7 @@ from benchmarks.outcome import conclude
 from benchmarks.ready_volume import ReadyVolume
 from benchmarks.timing import quick_parser
 from nvgen_aug.serving import messages as m
+from nvgen_aug.serving import wire
 from nvgen_aug.serving.client import Client
 from nvgen_aug.serving.engine import Engine
 from nvgen_aug.serving.ring import RingView
@@ -151,19 +152,19 @@ class _View:
         self._key = client.card.volume_key(spec)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.connect(str(address))
-        self._socket.sendall(m.frame(m.Hello(m.PROTOCOL)))
+        self._socket.sendall(wire.frame(m.Hello(m.PROTOCOL)))
         prefix, fds, _, _ = socket.recv_fds(self._socket, 1, 1)
-        welcome = m.receive(self._socket, m.Welcome, prefix)
+        welcome = wire.receive(self._socket, m.Welcome, prefix)
         self._ring = RingView(fds[0], welcome.ring, welcome.slots, welcome.slot_bytes)
         os.close(fds[0])
 
     def see(self) -> None:
-        self._socket.sendall(m.frame(m.Fetch(1, self._spec, None, 60.0)))
-        found = m.receive(self._socket, m.Voxels)
+        self._socket.sendall(wire.frame(m.Fetch(1, self._spec, None, 60.0)))
+        found = wire.receive(self._socket, m.Voxels)
         assert found.key == self._key
         view = self._ring.slot(found.slot)[: found.length].view(np.int16)
         assert view.size == np.prod(found.image_shape)
-        self._socket.sendall(m.frame(m.Taken(1)))
+        self._socket.sendall(wire.frame(m.Taken(1)))
 
 
 def _produce(

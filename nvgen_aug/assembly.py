@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -21,10 +20,9 @@ from .serving import Client
 from .serving import Engine
 from .serving import Resident
 from .serving import ServedSource
-from .serving import serve_engine
+from .serving import serve_here
 from .serving.connection import PREFIX
-from .serving.lifecycle import new_directory
-from .serving.resident import SOCKET_NAME
+from .serving.restarts import Patience
 from .source import VolumeSource
 
 BACKENDS = ("eager", "compiled", "tensorrt", "tensorrt-rtx")
@@ -107,13 +105,15 @@ def serve(
     threads: int | None = None,
     timeout: float = 600.0,
     start_timeout: float = 600.0,
+    hang_timeout: float = 600.0,
     **options: Any,
 ) -> ServedSource:
     """A volume source whose generator lives in a new process, for `DataLoader` workers.
 
     The process belongs to the caller's: it ends with `close`, at the end of the `with`
     block, or when the caller's process ends, however that happens. Copies reach the same
-    process; hand `address` to other ranks and let them `open_source` it.
+    process; hand `address` to other ranks and let them `open_source` it. A generator that
+    crashes or hangs is replaced, and what was asked of it is asked again.
 
     Args:
         variant: As in `load_generator`.
@@ -124,6 +124,7 @@ def serve(
         threads: Threads of the networks on a CPU; `None` is torch's own choice.
         timeout: Seconds to wait for one volume.
         start_timeout: Seconds until the process must be ready.
+        hang_timeout: Seconds that the generator may make no progress until it is replaced.
         **options: As `load_generator` has them; JSON values.
 
     Raises:
@@ -148,7 +149,8 @@ def serve(
         "options": {name: _jsonable(value) for name, value in options.items()},
     }
     reader = cache.reader() if isinstance(cache, VolumeCache) else path
-    resident = Resident(f"{__name__}:resident_engine", arguments, start_timeout=start_timeout)
+    patience = Patience(start=start_timeout, hang=hang_timeout)
+    resident = Resident(f"{__name__}:resident_engine", arguments, patience)
     try:
         return ServedSource(resident, _behind_cache(Client(resident.address, timeout), reader))
     except BaseException:
@@ -169,7 +171,7 @@ def serve_forever(
     on_ready: Callable[[str], None] = lambda address: None,
     **options: Any,
 ) -> None:
-    """Serve in this process, in the foreground, until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM, from a child of this process that is replaced if it dies.
 
     Args:
         variant, device, cache, max_bytes, threads, **options: As in `serve`.
@@ -182,33 +184,19 @@ def serve_forever(
     Raises:
         SourceError: if another server has that address, or its directory is not private.
     """
-    if address is not None:
-        path = Path(Client(address).address.removeprefix(PREFIX)).absolute()
-        held = None
-    else:
-        directory, held = new_directory()
-        path = directory / SOCKET_NAME
-    try:
-        serve_engine(
-            lambda: resident_engine(
-                variant=variant,
-                device=device,
-                cache=None if cache is None else os.fspath(cache),
-                max_bytes=max_bytes,
-                read_only=False,
-                shared=shared,
-                remote=None if remote is None else (remote, {}),
-                threads=threads,
-                options=options,
-            ),
-            path,
-            on_ready=on_ready,
-        )
-    finally:
-        if held is not None:
-            # Before the lock is free: from then on another process may sweep it.
-            shutil.rmtree(path.parent, ignore_errors=True)
-            os.close(held)
+    _check_variant(variant)
+    arguments = {
+        "variant": variant,
+        "device": device,
+        "cache": None if cache is None else str(Path(cache).absolute()),
+        "max_bytes": max_bytes,
+        "read_only": False,
+        "shared": [str(Path(folder).absolute()) for folder in shared],
+        "remote": None if remote is None else [remote, {}],
+        "threads": threads,
+        "options": {name: _jsonable(value) for name, value in options.items()},
+    }
+    serve_here(f"{__name__}:resident_engine", arguments, address=address, on_ready=on_ready)
 
 
 def resident_engine(

@@ -8,6 +8,8 @@
     ├── WeightsError         weights missing, truncated or of other shape
     ├── CacheError           a cache folder that cannot be used
     ├── GenerationError      the generator failed on a legal request
+    │   ├── OutOfMemory          it needs more memory than there is
+    │   └── DeviceLost           its device cannot be used again by this process
     ├── BackendError         a way to run networks that is not there, or computes something else
     └── SourceError          a volume source that cannot answer
         ├── ServerUnavailable    nobody answers at the address
@@ -60,6 +62,14 @@ class CacheError(NvgenError):
 
 class GenerationError(NvgenError):
     """The generator failed on a legal request."""
+
+
+class OutOfMemory(GenerationError):
+    """A generation needs more memory than there is."""
+
+
+class DeviceLost(GenerationError):
+    """The generator's device cannot be used again by this process."""
 
 
 class BackendError(NvgenError):

@@ -15,10 +15,17 @@ that every folder may use.
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
+import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.leftovers import Leftovers
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,3 +34,22 @@ def ctrl_c_interrupts() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """No process, socket, shared memory or directory of ours outlives the tests."""
+    if sys.platform != "linux":
+        yield
+        return
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    with tempfile.TemporaryDirectory(prefix="nvgen-test-") as name:
+        leftovers = Leftovers(Path(name))
+        yield
+        gc.collect()  # what nobody holds any more is no leftover
+        left = leftovers.found()
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
+    assert not left, "left behind by the tests: " + "; ".join(left)

@@ -21,6 +21,7 @@ from .engines import engines
 from .generate import generate
 from .plan import plan
 from .serve import serve
+from .status import status
 from .terminal import INTERRUPTED
 from .terminal import answer
 from .terminal import fail
@@ -64,6 +65,7 @@ app.command()(demo)
 app.command()(generate)
 app.command()(plan)
 app.command()(serve)
+app.command()(status)
 app.command()(train)
 app.add_typer(cache, name="cache")
 app.add_typer(engines, name="engines")

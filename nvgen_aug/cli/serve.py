@@ -44,7 +44,8 @@ def serve(
 ) -> None:
     """Keep a model loaded and answer programs on this machine until Ctrl-C.
 
-    The address goes to stdout once programs can connect.
+    The address goes to stdout once the model has shown that it works. It runs in a child
+    process, which is replaced if it crashes or hangs; programs that wait go on waiting.
 
     \b
     Example:
@@ -55,6 +56,7 @@ def serve(
     def ready(where: str) -> None:
         answer([where])
         hint(f'nvgen_aug.open_source("{where}") in Python; Ctrl-C here ends it')
+        hint(f"`nvgen-aug status {where}` in another terminal shows how it does")
 
     say(f"loading `{variant}`")
     with interruptible("nothing was served yet; the same command starts again"):

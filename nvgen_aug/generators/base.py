@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import ABC
 from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
 
 from ..card import VariantCard
 from ..crop import Crop
+from ..errors import SpecError
 from ..spec import VolumeSpec
 from ..volume import Blob
 from ..volume import Generated
@@ -19,6 +22,9 @@ class Generator(ABC):
 
     Given the same resolved spec it gives the same bytes, whatever it made before.
     """
+
+    on_progress: Callable[[], None] = staticmethod(lambda: None)
+    """Called by a generator between steps of its work; long silence is taken for a hang."""
 
     @property
     @abstractmethod
@@ -45,6 +51,30 @@ class Generator(ABC):
     @abstractmethod
     def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
         """Latent and whole volume in one job; the latent has the decoder's statistics."""
+
+    def prove(self) -> None:
+        """Show that anything can be made: the smallest volume, in one step, kept by nobody.
+
+        Raises:
+            GenerationError: if it cannot.
+        """
+        x, y, z = (min(sizes) for sizes in self.card.legal_sizes)
+        spec = VolumeSpec(self.card.name, seed=0, size=(x, y, z), steps=1)
+        try:
+            spec = self.card.resolve(spec)
+        except SpecError:  # too small a field of view at the default spacing
+            spec = self.card.resolve(replace(spec, size=None))
+        self.generate(spec)
+
+    def use_less_memory(self) -> bool:
+        """Go over to a plan that needs less memory and gives the same volumes.
+
+        Called after `OutOfMemory`, before the same volume is asked for again.
+
+        Returns:
+            Whether there was such a plan.
+        """
+        return False
 
     def close(self) -> None:
         """Free the model's memory; a second call does nothing."""

@@ -99,6 +99,9 @@ class PhantomGenerator(Generator):
             ),
         )
 
+    def prove(self) -> None:
+        """Nothing can be missing, and nobody should wait for pretended work."""
+
     def decode(self, latent: Latent, crop: Crop | None = None) -> SyntheticVolume:
         """Grey values by class, plus noise drawn from the spec's seed."""
         assert latent.label is not None

@@ -6,6 +6,6 @@ from .client import Client
 from .engine import Engine
 from .lifecycle import Resident
 from .lifecycle import ServedSource
-from .resident import serve_engine
+from .lifecycle import serve_here
 
-__all__ = ["Client", "Engine", "Resident", "ServedSource", "serve_engine"]
+__all__ = ["Client", "Engine", "Resident", "ServedSource", "serve_here"]

@@ -20,11 +20,14 @@ from ..source import VolumeSource
 from ..spec import VolumeSpec
 from ..volume import SyntheticVolume
 from . import messages as m
+from . import wire
 from .connection import PREFIX
 from .connection import Pool
 from .connection import Turn
 from .engine import checked_blob
+from .retries import persistently
 from .ring import flat
+from .status import Status
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,17 +81,23 @@ class Client(VolumeSource):
 
         Raises:
             FetchTimeout: if it was not there within `timeout` seconds.
-            ServerDied: if the server went away meanwhile.
+            ServerDied: if the server went away meanwhile and is not replaced; one that is
+                replaced is asked again.
             ServerUnavailable: if there is no server.
             SpecError, GenerationError: as the server's engine raised them.
         """
         resolved = self.resolve(spec)
         key = self.card.volume_key(resolved)
         request = next(_requests)
-        question = m.Fetch(request, resolved.to_json(), m.crop_to_json(crop), self.timeout)
-        with self._turn(f"volume {key[:12]} (seed {resolved.seed})") as connection:
-            connection.send(question)
-            return connection.receive_volume(request, key)
+        text, box = resolved.to_json(), wire.crop_to_json(crop)
+        what = f"volume {key[:12]} (seed {resolved.seed})"
+
+        def ask(seconds: float) -> SyntheticVolume:
+            with self._turn(what, seconds) as connection:
+                connection.send(m.Fetch(request, text, box, max(seconds, 0.0)))
+                return connection.receive_volume(request, key)
+
+        return persistently(ask, self.timeout, what, self.address)
 
     def put(self, array: NDArray[np.generic], affine: NDArray[np.float64]) -> str:
         """Hand over an array of the caller, `[X, Y, Z]`; its digest is for `VolumeSpec.mask`."""
@@ -135,13 +144,34 @@ class Client(VolumeSource):
         if hasattr(self, "_pools"):
             self.close()
 
-    def _talk(self, question: Any, kind: type[M], body: NDArray[np.uint8] | None = None) -> M:
-        with self._turn(type(question).__name__) as connection:
-            connection.send(question, body)
-            return connection.receive_answer(kind, question.request)
+    def status(self) -> Status:
+        """What the server says of itself."""
+        return Status.from_json(self._talk(m.AskStatus(next(_requests)), m.Report).text)
 
-    def _turn(self, what: str) -> Turn:
-        return Turn(self._pool(), self.address, self.timeout, what)
+    def metrics(self) -> str:
+        """The same in the text form of Prometheus."""
+        return self._talk(m.AskMetrics(next(_requests)), m.Report).text
+
+    def prove(self) -> None:
+        """Have the server show that it can generate, unless it has done so just now.
+
+        Raises:
+            NvgenError: whatever keeps it from doing so.
+        """
+        self._talk(m.Prove(next(_requests)), m.Done)
+
+    def _talk(self, question: Any, kind: type[M], body: NDArray[np.uint8] | None = None) -> M:
+        what = type(question).__name__
+
+        def ask(seconds: float) -> M:
+            with self._turn(what, seconds) as connection:
+                connection.send(question, body)
+                return connection.receive_answer(kind, question.request)
+
+        return persistently(ask, self.timeout, what, self.address)
+
+    def _turn(self, what: str, seconds: float) -> Turn:
+        return Turn(self._pool(), self.address, seconds, what)
 
     def _pool(self) -> Pool:
         pid = os.getpid()

@@ -19,13 +19,17 @@ import numpy as np
 from ..card import VariantCard
 from ..crop import Crop
 from ..errors import FetchTimeout
-from ..errors import ServerDied
 from ..errors import ServerUnavailable
 from ..errors import SourceError
 from ..provenance import Provenance
 from ..volume import SyntheticVolume
 from . import messages as m
+from . import wire
 from .recycled import Recycled
+from .retries import SECONDS_TO_COME_AGAIN
+from .retries import Broken
+from .retries import HungUp
+from .retries import TryLater
 from .ring import RingView
 from .ring import flat
 from .ring import scatter
@@ -77,8 +81,9 @@ class Turn:
         self._what = what
 
     def __enter__(self) -> Connection:
-        self._connection = self._quiet() or Connection(self._address, self._pool)
-        self._connection.deadline = monotonic() + self._timeout
+        deadline = monotonic() + self._timeout
+        self._connection = self._quiet() or Connection(self._address, self._pool, self._timeout)
+        self._connection.deadline = deadline
         return self._connection
 
     def __exit__(
@@ -93,7 +98,7 @@ class Turn:
         self._connection.close()
         if isinstance(error, TimeoutError):
             msg = (
-                f"no answer from {self._address} within {self._timeout:g} s for {self._what}; "
+                f"no answer from {self._address} within {self._timeout:.3g} s for {self._what}; "
                 "give it more time with `timeout=`, or look into the server's log"
             )
             raise FetchTimeout(msg) from error
@@ -103,7 +108,7 @@ class Turn:
                 f"{log_tail(self._address)}; volumes that reached the cache are whole, so "
                 "start it again and go on"
             )
-            raise ServerDied(msg) from error
+            raise Broken(msg) from error
 
     def _quiet(self) -> Connection | None:
         while self._pool.idle:
@@ -122,38 +127,53 @@ class Connection:
     Args:
         address: Where the server is.
         pool: Where ring, card and memory are shared with other connections.
+        timeout: Seconds until it must have been greeted.
 
     Raises:
         ServerUnavailable: if nobody answers.
+        TryLater: if nobody is ready to.
         SourceError: if somebody answers who cannot be understood.
     """
 
     __slots__ = ("_memory", "_ring", "_socket", "address", "deadline", "is_in_step")
 
-    def __init__(self, address: str, pool: Pool) -> None:
+    def __init__(self, address: str, pool: Pool, timeout: float = SECONDS_TO_CONNECT) -> None:
         self.address = address
-        self.deadline = monotonic() + SECONDS_TO_CONNECT
+        self.deadline = monotonic() + timeout
         self.is_in_step = True
         self._memory = pool.memory
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        seconds = max(min(timeout, SECONDS_TO_CONNECT), 0.001)
         try:
-            self._socket.settimeout(SECONDS_TO_CONNECT)
-            self._socket.connect(address.removeprefix(PREFIX))
-            self._ring = self._greet(pool)
-        except (OSError, EOFError) as error:
+            self._socket.settimeout(seconds)
+            try:
+                self._socket.connect(address.removeprefix(PREFIX))
+            except BlockingIOError as error:
+                raise TryLater(SECONDS_TO_COME_AGAIN, "too many knock at its door") from error
+            try:
+                self._ring = self._greet(pool)
+            except TimeoutError as error:
+                # One that hangs is replaced by its supervisor, in its time.
+                why = f"it did not greet within {seconds:g} s"
+                raise TryLater(SECONDS_TO_COME_AGAIN, why) from error
+            except (OSError, EOFError) as error:
+                raise HungUp(self._nobody("it hung up")) from error
+        except OSError as error:
             self.close()
-            msg = (
-                f"no generator answers at {address} ({error or 'it hung up'}); "
-                f"start one with `nvgen-aug serve`{log_tail(address)}"
-            )
-            raise ServerUnavailable(msg) from error
+            raise ServerUnavailable(self._nobody(str(error))) from error
         except BaseException:
             self.close()
             raise
 
+    def _nobody(self, why: str) -> str:
+        return (
+            f"no generator answers at {self.address} ({why}); "
+            f"start one with `nvgen-aug serve`{log_tail(self.address)}"
+        )
+
     def send(self, question: m.Message, body: NDArray[np.uint8] | None = None) -> None:
         """Ask; until the whole answer is here the connection is out of step."""
-        frame = m.frame(question)
+        frame = wire.frame(question)
         self.is_in_step = False
         self._wait_for_the_rest()
         self._socket.sendall(frame)
@@ -182,7 +202,7 @@ class Connection:
                 raise SourceError(msg)
             scatter(self._ring.slot(slot)[:length], done, parts)
             done += length
-            self._socket.sendall(m.frame(m.Taken(request)))
+            self._socket.sendall(wire.frame(m.Taken(request)))
             if done == total:
                 break
             piece = self._receive(m.Piece, request)
@@ -191,7 +211,7 @@ class Connection:
                 raise SourceError(msg)
             slot, length = piece.slot, piece.length
         self.is_in_step = True
-        crop = m.crop_from_json(first.crop)
+        crop = wire.crop_from_json(first.crop)
         return SyntheticVolume(
             image=image,
             label=label,
@@ -216,12 +236,19 @@ class Connection:
 
     def _greet(self, pool: Pool) -> RingView:
         # A server that takes nobody has said why and hung up, perhaps before it was greeted.
-        with suppress(BrokenPipeError):
-            self._socket.sendall(m.frame(m.Hello(m.PROTOCOL)))
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.sendall(wire.frame(m.Hello(m.PROTOCOL)))
         flags = socket.MSG_CMSG_CLOEXEC
         prefix, fds, _, _ = socket.recv_fds(self._socket, 1, 1, flags)
         try:
-            welcome = m.receive(self._socket, m.Welcome, prefix)
+            welcome = wire.receive(self._socket, m.Message, prefix)
+            if isinstance(welcome, m.Later):
+                raise TryLater(welcome.seconds, welcome.why)
+            if isinstance(welcome, m.Failure):
+                raise welcome.error()
+            if not isinstance(welcome, m.Welcome):
+                msg = f"{type(welcome).__name__} came from {self.address} in place of a greeting"
+                raise SourceError(msg)
             card = VariantCard.from_json(welcome.card)
             if pool.card is not None and pool.card != card:
                 msg = f"the generator at {self.address} is another than before: `{card.name}`"
@@ -240,13 +267,16 @@ class Connection:
 
     def _receive(self, kind: type[M], request: int) -> M:
         self._wait_for_the_rest()
-        message = m.receive(self._socket, m.Message)
+        message = wire.receive(self._socket, m.Message)
         if getattr(message, "request", None) != request:
             msg = f"an answer to another request came: {type(message).__name__}; ask again"
             raise SourceError(msg)
         if isinstance(message, m.Failure):
             self.is_in_step = True  # an error is an answer, too
             raise message.error()
+        if isinstance(message, m.Later):
+            self.is_in_step = True
+            raise TryLater(message.seconds, message.why)
         if not isinstance(message, kind):
             msg = f"{kind.__name__} was expected, {type(message).__name__} came; ask again"
             raise SourceError(msg)

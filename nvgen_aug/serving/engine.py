@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -21,13 +22,15 @@ from ..card import VariantCard
 from ..crop import Crop
 from ..crop import CropRule
 from ..errors import DataError
+from ..errors import DeviceLost
 from ..errors import WrongProcess
 from ..source import SourceStats
 from ..source import VolumeSource
 from ..spec import VolumeSpec
 from ..volume import Blob
 from ..volume import SyntheticVolume
-from .workshop import Maker
+from .making import Maker
+from .tally import Health
 from .workshop import Workshop
 
 if TYPE_CHECKING:
@@ -124,6 +127,23 @@ class Engine(VolumeSource):
         """What the engine has done so far."""
         self._check_process()
         return self._shop.stats()
+
+    def health(self) -> Health:
+        """How the generator does now."""
+        return self._shop.health()
+
+    def prove(self) -> Future[None]:
+        """Make the smallest volume there is, next and for nobody, to see whether it can be done.
+
+        Returns:
+            Done with nothing, or with the error.
+        """
+        self._check_process()
+        return self._shop.prove()
+
+    def when_device_lost(self, act: Callable[[DeviceLost], None]) -> None:
+        """Have this called, in the engine's thread, when the device cannot be used again."""
+        self._shop.on_device_lost = act
 
     def close(self, timeout: float | None = None) -> None:
         """End the thread after the volume it works on; requests in the queue fail.

@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from dataclasses import field
+from time import monotonic
 from typing import final
 
 from ..crop import Crop
@@ -19,10 +20,11 @@ from ..volume import SyntheticVolume
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiter:
-    """One caller: where the answer goes, and which part is wanted."""
+    """One caller: where the answer goes, which part is wanted, and since when (monotonic)."""
 
     future: Future[SyntheticVolume]
     crop: Crop | CropRule | None
+    since: float = field(default_factory=monotonic)
 
 
 @final

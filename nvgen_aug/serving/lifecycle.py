@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ import sys
 import sysconfig
 import tempfile
 import weakref
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,33 +31,39 @@ from ..source import VolumeSource
 from ..spec import VolumeSpec
 from ..volume import SyntheticVolume
 from . import messages as m
+from . import wire
 from .client import Client
 from .connection import LOG_NAME
 from .connection import PREFIX
 from .connection import log_tail
-from .resident import MAX_PATH_BYTES
-from .resident import SECONDS_TO_DRAIN
-from .resident import SOCKET_NAME
+from .endings import stop_signals
+from .place import SOCKET_NAME
+from .place import addresses
+from .place import claimed
+from .place import new_directory
+from .place import note_address
+from .resident import supervise
+from .restarts import Patience
+from .ward import SECONDS_TO_DRAIN
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LOCK_NAME = "lock"
 SECONDS_TO_LAST_FIGURES = 2.0
 
 
 @final
 class Resident:
-    """A server process that this process started, and stops.
+    """A supervised generator that this process started, and stops.
 
     It needs no `__main__` guard and no thread here, and it dies with this process,
     however that ends.
 
     Args:
-        factory: `module:function` that returns the engine, called in the new process.
+        factory: `module:function` that returns the engine, called in the generator's process.
         arguments: Its keyword arguments, as JSON values.
-        start_timeout: Seconds until it must be ready.
+        patience: What is borne of the generator's process until it is replaced.
 
     Raises:
         NvgenError: whatever the factory raised, in its own class.
@@ -69,13 +75,17 @@ class Resident:
     __slots__ = ("__weakref__", "_end", "address", "pid")
 
     def __init__(
-        self, factory: str, arguments: Mapping[str, Any], *, start_timeout: float = 600.0
+        self,
+        factory: str,
+        arguments: Mapping[str, Any],
+        patience: Patience | None = None,
     ) -> None:
         if sys.platform != "linux":
             msg = f"`serve` needs Linux, this is {sys.platform}; use `open_source` in this process"
             raise SourceError(msg)
         text = json.dumps(dict(arguments))
-        directory, lock = new_directory()
+        patience = patience or Patience()
+        directory, lock = new_directory(bases())
         try:
             process, control = _spawn(directory, lock)
         except BaseException:
@@ -86,14 +96,16 @@ class Resident:
         self.pid = process.pid
         self.address = f"{PREFIX}{directory / SOCKET_NAME}"
         self._end = weakref.finalize(self, _stop, os.getpid(), process, directory)
-        launch = m.Launch(factory, text, str(directory), os.getpid())
+        launch = m.Launch(factory, text, str(directory), os.getpid(), patience.to_json())
         try:
             with control:
-                control.settimeout(start_timeout)
-                control.sendall(m.frame(launch))
-                m.receive(control, m.Ready)
+                control.settimeout(patience.start)
+                control.sendall(wire.frame(launch))
+                wire.receive(control, m.Ready)
+        except ServerDied as error:
+            raise ServerDied(self._failed(f"{error}{log_tail(self.address)}")) from error
         except TimeoutError as error:
-            msg = f"the server was not ready within {start_timeout:g} s{log_tail(self.address)}"
+            msg = f"the server was not ready within {patience.start:g} s{log_tail(self.address)}"
             raise ServerUnavailable(self._failed(msg)) from error
         except (EOFError, OSError) as error:
             with suppress(subprocess.TimeoutExpired):
@@ -137,7 +149,7 @@ class ServedSource(VolumeSource):
 
     @property
     def pid(self) -> int:
-        """Process id of the server."""
+        """Process id of the server: of the supervisor, whose child is the generator."""
         return self._resident.pid
 
     @property
@@ -190,61 +202,63 @@ class ServedSource(VolumeSource):
         return _as_it_is, (self._source,)
 
 
-def new_directory() -> tuple[Path, int]:
-    """A private directory for a server, and the descriptor of the lock that says it is in use.
-
-    Directories of servers that were killed together with their owners are removed.
-
-    Raises:
-        SourceError: if there is no place whose path is short enough for a socket.
-    """
-    start = f"nvgen-{os.getuid()}-"
-    for base in _bases():
-        _sweep(base, start)
-        for _ in range(3):
-            try:
-                directory = Path(tempfile.mkdtemp(prefix=start, dir=base))
-            except OSError:
-                break
-            if len(os.fsencode(directory / SOCKET_NAME)) > MAX_PATH_BYTES:
-                directory.rmdir()
-                break
-            directory.chmod(0o700)
-            lock = os.open(directory / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            if _is_locked(lock) and (directory / LOCK_NAME).exists():
-                return directory, lock
-            os.close(lock)  # another process sweeps it, or has swept it in between
-    msg = (
-        f"no writable directory with a short path for the server's socket among "
-        f"{', '.join(map(str, _bases()))}; set XDG_RUNTIME_DIR or TMPDIR to one"
-    )
-    raise SourceError(msg)
-
-
-def _bases() -> list[Path]:
+def bases() -> list[Path]:
+    """Where the directories of servers may lie, the best first."""
     run = os.environ.get("XDG_RUNTIME_DIR")
     named = ([run] if run else []) + [tempfile.gettempdir(), "/tmp"]
     return [Path(name) for name in dict.fromkeys(named)]
 
 
-def _sweep(base: Path, start: str) -> None:
-    with suppress(OSError):
-        for stale in base.glob(f"{start}*/{LOCK_NAME}"):
-            with suppress(OSError):
-                lock = os.open(stale, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-                try:
-                    if _is_locked(lock):
-                        shutil.rmtree(stale.parent, ignore_errors=True)
-                finally:
-                    os.close(lock)
+def running() -> list[str]:
+    """Addresses of the servers of this user that run now on this machine."""
+    return addresses(bases())
 
 
-def _is_locked(lock: int) -> bool:
+def serve_here(
+    factory: str,
+    arguments: Mapping[str, Any],
+    *,
+    address: str | None = None,
+    patience: Patience | None = None,
+    on_ready: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Supervise a generator from this process, in the foreground, until SIGINT or SIGTERM.
+
+    Args:
+        factory: `module:function` that returns the engine, called in the generator's process.
+        arguments: Its keyword arguments, as JSON values.
+        address: `unix:` and a path in a directory that is private or does not exist yet;
+            `None` makes a directory.
+        patience: What is borne of that process.
+        on_ready: Called with the address once clients get volumes.
+
+    Raises:
+        SourceError: if another server has that address, or its directory is not private.
+        NvgenError: whatever the factory raised, or the first volume.
+    """
+    text = json.dumps(dict(arguments))
+    wanted = None
+    if address is not None:
+        wanted = Path(Client(address).address.removeprefix(PREFIX)).absolute()
+    directory, lock = new_directory(bases())
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        path = wanted or directory / SOCKET_NAME
+        where = f"{PREFIX}{path}"
+        order = m.Begin(factory, text, where, supervisor=0, restarts=0, last_error="")
+        with claimed(path), stop_signals() as stop:
+            note_address(directory, where)
+            supervise(
+                order,
+                path,
+                patience or Patience(),
+                [stop],
+                lambda: on_ready(where),
+                _environment(),
+            )
+    finally:
+        # Before the lock is free: from then on another process may sweep it.
+        shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
 
 
 def _spawn(directory: Path, lock: int) -> tuple[subprocess.Popen[bytes], socket.socket]:

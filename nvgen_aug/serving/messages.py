@@ -1,44 +1,22 @@
-"""Messages: what the processes say to one another, one JSON frame each.
+"""Messages: what the processes say to one another.
 
-A frame is a magic word, a version, a length and a JSON object: the message's
-name and its fields, checked against the dataclass before anything else sees
-them. Nothing is ever unpickled, nothing is allocated by a length that a
-stranger names, and arrays travel as raw bytes beside the frame.
+How they travel, and how they are checked on arrival, is the business of `wire`.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import socket
-import struct
-from dataclasses import asdict
+import re
 from dataclasses import dataclass
-from dataclasses import fields
-from types import NoneType
-from types import UnionType
-from typing import Any
-from typing import TypeVar
+from dataclasses import replace
 from typing import final
-from typing import get_args
-from typing import get_origin
-from typing import get_type_hints
 
 from .. import errors
-from ..crop import Crop
-from ..crop import CropRule
 from ..errors import NvgenError
 from ..errors import SourceError
 
-PROTOCOL = 1
-MAX_FRAME_BYTES = 1 << 20
+PROTOCOL = 2
 MAX_PUT_BYTES = 1 << 30
 SPECS_PER_FRAME = 256
-
-_PREFIX = struct.Struct(">4sBI")
-_MAGIC = b"nvga"
-
-M = TypeVar("M", bound="Message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +155,49 @@ class Stats(Message):
 
 @final
 @dataclass(frozen=True, slots=True)
+class Prove(Message):
+    """Can it generate? Answered with `Done` after a canary, unless a volume was made just now."""
+
+    request: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AskStatus(Message):
+    """How is the server? Answered with `Report`: a `Status` as JSON."""
+
+    request: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AskMetrics(Message):
+    """The same for Prometheus: answered with `Report` in its text form."""
+
+    request: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Report(Message):
+    """What a server says of itself, as text."""
+
+    request: int
+    text: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Later(Message):
+    """Not now: ask again in so many seconds."""
+
+    request: int
+    seconds: float
+    why: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Failure(Message):
     """An error, by the name of its class in `nvgen_aug.errors` and its text."""
 
@@ -191,6 +212,10 @@ class Failure(Message):
             return cls(request, type(error).__name__, str(error))
         return cls(request, "SourceError", f"{type(error).__name__}: {error}")
 
+    def without_paths(self) -> Failure:
+        """The same for a client, whom the server's folders do not concern."""
+        return replace(self, text=without_paths(self.text))
+
     def error(self) -> NvgenError:
         """The error, in its own class."""
         kind = getattr(errors, self.kind, None)
@@ -201,147 +226,56 @@ class Failure(Message):
 @final
 @dataclass(frozen=True, slots=True)
 class Launch(Message):
-    """What a new server process is told: how to make its engine, and who owns it."""
+    """What a supervisor is told: how its child makes its engine, and who owns them."""
 
     factory: str
     arguments: str
     directory: str
     owner: int
+    patience: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Begin(Message):
+    """What the generator's process is told by its supervisor."""
+
+    factory: str
+    arguments: str
+    address: str
+    supervisor: int
+    restarts: int
+    last_error: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Beat(Message):
+    """The generator's process is alive; `silent` is how long its job has made no progress."""
+
+    silent: float
+    longest: float
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Ready(Message):
-    """A new server process answers at this address."""
+    """A new server answers at this address."""
 
     address: str
 
 
 _KINDS: tuple[type[Message], ...] = (
     *(Hello, Welcome, Fetch, Voxels, Piece, Taken, Put, Stored, Prefetch, Ping, Done),
-    *(AskStats, Stats, Failure, Launch, Ready),
+    *(AskStats, Stats, Prove, AskStatus, AskMetrics, Report, Later, Failure),
+    *(Launch, Begin, Beat, Ready),
 )
-_BY_NAME = {kind.__name__: kind for kind in _KINDS}
-_HINTS = {kind: get_type_hints(kind) for kind in _BY_NAME.values()}
+_PATHS = re.compile(r"""(?<=['"`])/[^'"`]+(?=['"`])|(?<![\w.~/])/[^\s'"`:;,()]+""")
 
 
-def frame(message: Message) -> bytes:
-    """A message as it goes over the wire.
-
-    Raises:
-        SourceError: if it is larger than a frame may be.
-    """
-    text = json.dumps([type(message).__name__, asdict(message)], allow_nan=False)
-    body = text.encode()
-    if len(body) > MAX_FRAME_BYTES:
-        msg = f"a message may have {MAX_FRAME_BYTES} bytes, this one has {len(body)}"
-        raise SourceError(msg)
-    return _PREFIX.pack(_MAGIC, PROTOCOL, len(body)) + body
+def without_paths(text: str) -> str:
+    """A text with every absolute path in it left out."""
+    return _PATHS.sub("<path>", text)
 
 
-def parse(body: bytes) -> Message:
-    """The message in the body of a frame.
-
-    Raises:
-        SourceError: if it is not JSON, or not a message, or a field is of the wrong kind.
-    """
-    try:
-        name, values = json.loads(body)
-        kind = _BY_NAME[name]
-        if not isinstance(values, dict):
-            raise TypeError
-        if set(values) != {field.name for field in fields(kind)}:
-            msg = f"{name} with fields {sorted(values)}"
-            raise SourceError(msg)
-        hints = _HINTS[kind]
-        return kind(**{name: _checked(hints[name], value) for name, value in values.items()})
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        msg = f"not a message: {bytes(body[:60])!r}"
-        raise SourceError(msg) from error
-
-
-def receive(connection: socket.socket, kind: type[M], prefix: bytes = b"") -> M:
-    """The next message, which must be of one kind; a `Failure` in its place is raised.
-
-    Args:
-        connection: A connected stream socket; its timeout applies to each read.
-        kind: What is expected; `Message` takes anything.
-        prefix: Bytes of the frame that were read already.
-
-    Raises:
-        EOFError: if the other side has gone.
-        SourceError: if what comes is not such a message.
-    """
-    prefix += read_exactly(connection, _PREFIX.size - len(prefix))
-    magic, version, length = _PREFIX.unpack(prefix)
-    if magic != _MAGIC or length > MAX_FRAME_BYTES:
-        msg = f"not a frame of this protocol: {prefix!r}"
-        raise SourceError(msg)
-    if version != PROTOCOL:
-        msg = f"the other side speaks protocol {version}, this one {PROTOCOL}; use one release"
-        raise SourceError(msg)
-    message = parse(read_exactly(connection, length))
-    if isinstance(message, kind):
-        return message
-    if isinstance(message, Failure):
-        raise message.error()
-    msg = f"{kind.__name__} was expected, {type(message).__name__} came"
-    raise SourceError(msg)
-
-
-def read_exactly(connection: socket.socket, length: int) -> bytes:
-    """So many bytes, taken as they come, so that memory grows only with what really arrives.
-
-    Raises:
-        EOFError: if the other side has gone.
-    """
-    read = bytearray()
-    while len(read) < length:
-        some = connection.recv(min(length - len(read), 1 << 20))
-        if not some:
-            msg = f"the other side went after {len(read)} of {length} bytes"
-            raise EOFError(msg)
-        read += some
-    return bytes(read)
-
-
-def crop_to_json(crop: Crop | CropRule | None) -> str | None:
-    """A crop or a rule as JSON."""
-    if crop is None:
-        return None
-    return json.dumps([type(crop).__name__, asdict(crop)], allow_nan=False)
-
-
-def crop_from_json(text: str | None) -> Crop | CropRule | None:
-    """What `crop_to_json` wrote.
-
-    Raises:
-        SourceError: if it is neither a crop nor a rule.
-    """
-    if text is None:
-        return None
-    try:
-        name, values = json.loads(text)
-        crop: Crop | CropRule = {"Crop": Crop, "CropRule": CropRule}[name](**values)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        if isinstance(error, NvgenError):
-            raise
-        msg = f"not a crop: {text[:60]!r}"
-        raise SourceError(msg) from error
-    return crop
-
-
-def _checked(hint: Any, value: Any) -> Any:
-    """A JSON value as the annotation of its field has it, or `TypeError`."""
-    if isinstance(hint, UnionType):
-        if value is None and NoneType in get_args(hint):
-            return None
-        return _checked(get_args(hint)[0], value)
-    if get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(_checked(get_args(hint)[0], item) for item in value)
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if math.isfinite(value):
-            return float(value)
-    elif isinstance(value, hint) and not isinstance(value, bool):
-        return value
-    raise TypeError
+BY_NAME = {kind.__name__: kind for kind in _KINDS}

@@ -16,8 +16,8 @@ from nvgen_aug.crop import Crop
 from nvgen_aug.generators.phantom import PhantomGenerator
 from nvgen_aug.serving.connection import PREFIX
 from nvgen_aug.serving.engine import Engine
-from nvgen_aug.serving.resident import SOCKET_NAME
-from nvgen_aug.serving.resident import listen
+from nvgen_aug.serving.place import SOCKET_NAME
+from nvgen_aug.serving.place import listen
 from nvgen_aug.serving.ring import Ring
 from nvgen_aug.serving.server import Server
 from nvgen_aug.spec import VolumeSpec
@@ -38,6 +38,13 @@ class Gated:
         self.gate = Event()
         self.seeds: list[int] = []
         self.is_closed = False
+        self.on_progress = self.phantom.on_progress
+
+    def prove(self) -> None:
+        self.phantom.prove()
+
+    def use_less_memory(self) -> bool:
+        return False
 
     @property
     def card(self) -> VariantCard:

@@ -25,8 +25,10 @@ from nvgen_aug.errors import ServerUnavailable
 from nvgen_aug.errors import SourceError
 from nvgen_aug.errors import SpecError
 from nvgen_aug.serving import lifecycle
+from nvgen_aug.serving import place
 from nvgen_aug.serving.lifecycle import Resident
-from nvgen_aug.serving.lifecycle import new_directory
+from nvgen_aug.serving.lifecycle import bases
+from nvgen_aug.serving.place import new_directory
 from tests.contracts.source import assert_same
 from tests.contracts.source import made_directly
 from tests.contracts.source import phantom
@@ -180,12 +182,12 @@ def test_it_ends_by_itself_when_its_owner_is_killed(places: Path) -> None:
 def test_the_places_of_servers_that_were_killed_with_their_owners_are_swept(
     places: Path,
 ) -> None:
-    stale, lock = new_directory()
+    stale, lock = new_directory(bases())
     (stale / "socket").touch()
-    new_directory_in_use, other_lock = new_directory()
+    new_directory_in_use, other_lock = new_directory(bases())
     assert stale.exists()  # somebody holds its lock
     os.close(lock)
-    third, third_lock = new_directory()
+    third, third_lock = new_directory(bases())
     assert not stale.exists()
     assert {new_directory_in_use, third} == set(places.iterdir())
     os.close(other_lock)
@@ -203,9 +205,9 @@ def test_a_place_that_was_swept_before_it_was_locked_is_not_taken(
             shutil.rmtree(swept[0])
         return is_locked(lock)
 
-    is_locked = lifecycle._is_locked
-    monkeypatch.setattr(lifecycle, "_is_locked", sweep_first)
-    directory, lock = new_directory()
+    is_locked = place._is_locked
+    monkeypatch.setattr(place, "_is_locked", sweep_first)
+    directory, lock = new_directory(bases())
     os.close(lock)
     assert list(places.iterdir()) == [directory] != swept
 
@@ -222,7 +224,7 @@ def test_a_place_with_a_long_path_is_passed_over(
     long = places / ("x" * 100)
     long.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
-    directory, lock = new_directory()
+    directory, lock = new_directory(bases())
     os.close(lock)
     assert long not in directory.parents
     (directory / "lock").unlink()

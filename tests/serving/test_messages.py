@@ -19,6 +19,7 @@ from nvgen_aug.errors import SourceError
 from nvgen_aug.errors import SpecError
 from nvgen_aug.errors import WeightsError
 from nvgen_aug.serving import messages as m
+from nvgen_aug.serving import wire
 
 VOXELS = m.Voxels(1, "k", 0, 3, ("<i2",), (1, 2, 3, 4), None, (1.0,) * 16, "{}", None)
 
@@ -46,8 +47,8 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_a_message_arrives_as_it_was_sent(
     ends: tuple[socket.socket, socket.socket], message: m.Message
 ) -> None:
-    ends[0].sendall(m.frame(message))
-    assert m.receive(ends[1], m.Message) == message
+    ends[0].sendall(wire.frame(message))
+    assert wire.receive(ends[1], m.Message) == message
 
 
 @pytest.mark.parametrize(
@@ -65,14 +66,14 @@ def test_a_message_arrives_as_it_was_sent(
 )
 def test_fields_that_are_missing_strange_or_of_the_wrong_kind_are_refused(values: object) -> None:
     with pytest.raises(SourceError):
-        m.parse(json.dumps(["Fetch", values]).encode())
+        wire.parse(json.dumps(["Fetch", values]).encode())
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_an_error_of_ours(body: bytes) -> None:
     with pytest.raises(SourceError, match="not a message"):
-        m.parse(body)
+        wire.parse(body)
 
 
 @settings(max_examples=50, deadline=None)
@@ -84,7 +85,7 @@ def test_any_bytes_are_a_message_or_an_error_of_ours(body: bytes) -> None:
 )
 def test_any_json_is_a_message_or_an_error_of_ours(value: object) -> None:
     with pytest.raises(SourceError):
-        m.parse(json.dumps(value).encode())
+        wire.parse(json.dumps(value).encode())
 
 
 @pytest.mark.parametrize(
@@ -96,31 +97,31 @@ def test_any_json_is_a_message_or_an_error_of_ours(value: object) -> None:
 )
 def test_fields_that_are_no_object_and_numbers_beyond_a_float_are_refused(body: bytes) -> None:
     with pytest.raises(SourceError, match="not a message"):
-        m.parse(body)
+        wire.parse(body)
 
 
 def test_a_length_is_not_believed(ends: tuple[socket.socket, socket.socket]) -> None:
-    ends[0].sendall(struct.pack(">4sBI", b"nvga", 1, 2**32 - 1))
+    ends[0].sendall(struct.pack(">4sBI", b"nvga", m.PROTOCOL, 2**32 - 1))
     with pytest.raises(SourceError, match="not a frame"):
-        m.receive(ends[1], m.Message)
+        wire.receive(ends[1], m.Message)
 
 
 def test_another_protocol_is_named(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[0].sendall(struct.pack(">4sBI", b"nvga", 9, 2))
-    with pytest.raises(SourceError, match="speaks protocol 9, this one 1"):
-        m.receive(ends[1], m.Message)
+    with pytest.raises(SourceError, match="speaks protocol 9, this one 2"):
+        wire.receive(ends[1], m.Message)
 
 
 def test_an_end_in_the_middle_is_an_end(ends: tuple[socket.socket, socket.socket]) -> None:
-    ends[0].sendall(m.frame(VOXELS)[:-5])
+    ends[0].sendall(wire.frame(VOXELS)[:-5])
     ends[0].close()
     with pytest.raises(EOFError):
-        m.receive(ends[1], m.Message)
+        wire.receive(ends[1], m.Message)
 
 
 def test_a_message_over_the_bound_is_not_sent() -> None:
     with pytest.raises(SourceError, match="a message may have"):
-        m.frame(m.Prefetch(1, ("x" * m.MAX_FRAME_BYTES,)))
+        wire.frame(m.Prefetch(1, ("x" * wire.MAX_FRAME_BYTES,)))
 
 
 @pytest.mark.parametrize("kind", [SpecError, GenerationError, WeightsError])
@@ -146,10 +147,10 @@ def test_any_other_error_becomes_a_source_error_that_names_it() -> None:
     ],
 )
 def test_a_crop_arrives_as_it_was_sent(crop: Crop | CropRule | None) -> None:
-    assert m.crop_from_json(m.crop_to_json(crop)) == crop
+    assert wire.crop_from_json(wire.crop_to_json(crop)) == crop
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '["Crop", {}]', '["exit", {}]', '["Crop", 1]'])
 def test_what_is_no_crop_is_refused(text: str) -> None:
     with pytest.raises(SourceError, match="not a crop"):
-        m.crop_from_json(text)
+        wire.crop_from_json(text)

@@ -1,0 +1,166 @@
+"""`nvgen-aug status`: how the servers on this machine are doing, once or live in the terminal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from time import sleep
+from typing import TYPE_CHECKING
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.console import RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import SourceError
+from .terminal import answer
+from .terminal import hint
+from .terminal import interruptible
+from .terminal import say
+
+if TYPE_CHECKING:
+    from ..serving.status import Status
+
+SECONDS_TO_ANSWER = 5.0
+
+
+def status(
+    address: Annotated[
+        str | None, typer.Argument(help="unix:PATH of a server; all that run, if not given.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print it and leave.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and leave.")] = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Print Prometheus text and leave.")
+    ] = False,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Fail unless it can generate now; for health checks.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+) -> None:
+    """Show queue, rate, hits, memory, restarts and the last error of a server, until Ctrl-C.
+
+    Without an address, list the servers of this user that run on this machine.
+
+    \b
+    Example:
+      nvgen-aug status
+      nvgen-aug status unix:run/tiny-brain.sock
+      nvgen-aug status unix:run/tiny-brain.sock --prove && echo ready
+    """
+    from ..serving.lifecycle import running  # its numpy is heavy, and --help does without it
+
+    if address is None:
+        _all(running(), as_json=as_json, metrics=metrics, prove=prove)
+        return
+    if metrics or prove or as_json:
+        _print([address], as_json=as_json, metrics=metrics, prove=prove)
+        return
+    terminal = Console(highlight=False, emoji=False)
+    if once or not terminal.is_terminal:
+        answer(_lines(address, _ask(address)))
+        return
+    with (
+        interruptible("the server goes on"),
+        Live(console=terminal, auto_refresh=False) as live,
+    ):
+        while True:
+            live.update(_view(address, _patiently(address)), refresh=True)
+            sleep(every)
+
+
+def _all(addresses: list[str], *, as_json: bool, metrics: bool, prove: bool) -> None:
+    if as_json or metrics or prove:
+        _print(addresses, as_json=as_json, metrics=metrics, prove=prove)
+    elif not addresses:
+        say("no server of this user runs on this machine")
+        hint("start one with `nvgen-aug serve`")
+    for address in [] if as_json or metrics or prove else addresses:
+        found = _patiently(address)
+        if isinstance(found, str):
+            answer([f"{address}  {found}"])
+            continue
+        answer(
+            [
+                f"{address}  {found.variant}  {_state(found)}, {found.waiting} in the queue, "
+                f"{found.volumes_per_minute:.1f} volumes/min"
+            ]
+        )
+
+
+def _print(addresses: list[str], *, as_json: bool, metrics: bool, prove: bool) -> None:
+    from ..serving import Client
+
+    if prove:
+        for address in addresses:
+            # A generator may take its time: the server's own patience is the bound.
+            with Client(address) as client:
+                client.prove()
+    if metrics:
+        for address in addresses:
+            with Client(address, SECONDS_TO_ANSWER) as client:
+                answer([client.metrics().rstrip("\n")])
+    if as_json:
+        for address in addresses:
+            found = _ask(address) if len(addresses) == 1 else _patiently(address)
+            values = {"error": found} if isinstance(found, str) else asdict(found)
+            answer([json.dumps({"address": address, **values})])
+
+
+def _ask(address: str) -> Status:
+    from ..serving import Client
+
+    with Client(address, SECONDS_TO_ANSWER) as client:
+        return client.status()
+
+
+def _patiently(address: str) -> Status | str:
+    """The status, or why there is none, as while a generator's process is replaced."""
+    try:
+        return _ask(address)
+    except SourceError as error:
+        return str(error)
+
+
+def _view(address: str, found: Status | str) -> RenderableType:
+    if isinstance(found, str):
+        return Text(found, style="yellow")
+    table = Table.grid(padding=(0, 2))
+    for line in _rows(address, found):
+        table.add_row(Text(line[0], style="dim"), Text(line[1]))
+    return table
+
+
+def _lines(address: str, found: Status) -> list[str]:
+    return [f"{name:<12}{value}" for name, value in _rows(address, found)]
+
+
+def _rows(address: str, found: Status) -> list[tuple[str, str]]:
+    age = f"up {_duration(found.uptime)}, {found.restarts} restarts"
+    return [
+        ("server", f"{address} (`{found.variant}`, process {found.pid})"),
+        ("state", f"{_state(found)}, {age}"),
+        ("queue", f"{found.waiting} waiting, longest wait so far {found.longest_wait:.2f} s"),
+        ("rate", f"{found.volumes_per_minute:.1f} volumes/min over the last five minutes"),
+        ("made", f"{found.generated} generated, {found.decoded} decoded again"),
+        ("hits", f"{found.hit_share:.0%} of {found.fetched} fetches, {found.joined} shared"),
+        ("trouble", f"{found.failures} failed, {found.refused} put off, {found.unsaved} unsaved"),
+        ("memory", f"{found.memory / 1e6:.0f} MB, {found.steps_down} times less at a time"),
+        ("clients", f"{found.clients}, {found.free_slots} of {found.slots} ring slots free"),
+        ("last error", found.last_error or "none"),
+    ]
+
+
+def _state(found: Status) -> str:
+    if found.is_busy:
+        return "busy"
+    return "ready" if found.is_ready else "idle (`--prove` makes it show that it can generate)"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,64 @@
+"""Endings: what tells a process to stop, as descriptors that can be polled."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import suppress
+from threading import Thread
+from threading import current_thread
+from threading import main_thread
+from time import sleep
+
+from ..errors import SourceError
+
+
+@contextmanager
+def stop_signals() -> Iterator[int]:
+    """A descriptor that can be read once SIGINT or SIGTERM came."""
+    read, write = os.pipe()
+    before = {}
+    try:
+        if current_thread() is main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before[number] = signal.signal(number, lambda *_: _poke(write))
+        yield read
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(read)
+        os.close(write)
+
+
+def watched(owner: int) -> int:
+    """A descriptor that can be read once the owner, our parent, is gone.
+
+    Not the end of file of a pipe: forked workers of the owner would hold that open.
+
+    Raises:
+        SourceError: if it is gone already.
+    """
+    try:
+        fd = os.pidfd_open(owner)
+    except OSError:  # a sandbox that forbids it, or the owner is gone already
+        fd, write = os.pipe()
+        Thread(target=_watch_parent, args=(owner, write), daemon=True).start()
+        return fd
+    if os.getppid() != owner:  # gone before we looked, and its number may be somebody else's
+        os.close(fd)
+        msg = f"the owner, process {owner}, is gone"
+        raise SourceError(msg)
+    return fd
+
+
+def _watch_parent(owner: int, write: int) -> None:
+    while os.getppid() == owner:
+        sleep(0.5)
+    _poke(write)
+
+
+def _poke(write: int) -> None:
+    with suppress(OSError):
+        os.write(write, b"!")

@@ -1,0 +1,81 @@
+"""`nvgen-aug status`, as a person and as a program see it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from nvgen_aug.assembly import serve
+from nvgen_aug.cli import app
+from nvgen_aug.serving import ServedSource
+from tests.contracts.source import phantom
+
+COMMAND = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSource]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+        with serve("phantom") as source:
+            for seed in (1, 2, 2):
+                source.fetch(phantom(seed))
+            yield source
+
+
+def run(*arguments: str) -> str:
+    done = COMMAND.invoke(app, ["status", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout
+
+
+def test_one_look_says_what_a_person_wants_to_know(source: ServedSource) -> None:
+    text = run(source.address, "--once")
+    assert source.address in text
+    assert re.search(r"hits +33% of 3 fetches", text)
+    assert re.search(r"made +2 generated", text)
+    assert re.search(r"last error +none", text)
+
+
+def test_where_nobody_watches_one_look_is_enough(source: ServedSource) -> None:
+    assert "0 restarts" in run(source.address)
+
+
+def test_a_program_gets_json(source: ServedSource) -> None:
+    values = json.loads(run(source.address, "--json"))
+    assert (values["address"], values["generated"]) == (source.address, 2)
+    assert values["is_ready"] is True
+    assert values["memory"] > 1_000_000
+
+
+def test_prometheus_gets_its_text_form(source: ServedSource) -> None:
+    text = run(source.address, "--metrics")
+    assert '\nnvgen_generated_total{variant="phantom"} 2\n' in text
+    sample = re.compile(r'nvgen_[a-z_]+\{variant="phantom"\} [0-9.e+-]+')
+    for line in text.strip().splitlines():
+        assert sample.fullmatch(line) or re.match(r"# (HELP|TYPE) nvgen_[a-z_]+ \w", line)
+
+
+def test_a_health_check_makes_the_server_show_that_it_works(source: ServedSource) -> None:
+    assert run(source.address, "--prove") == ""
+
+
+def test_without_an_address_all_servers_of_this_user_are_listed(
+    source: ServedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path(source.address.removeprefix("unix:"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(place.parents[1]))
+    lines = run().splitlines()
+    assert [line for line in lines if line.startswith(f"{source.address}  phantom  ready")]
+    addresses = [json.loads(line)["address"] for line in run("--json").splitlines()]
+    assert source.address in addresses
+
+
+def test_nobody_at_the_address_is_an_error_with_the_next_step(tmp_path: Path) -> None:
+    done = COMMAND.invoke(app, ["status", f"unix:{tmp_path}/socket", "--once"])
+    assert "start one with `nvgen-aug serve`" in str(done.exception)
