@@ -13,6 +13,7 @@ from benchmarks.full_width import redrawn
 from benchmarks.nv_generate import NvGenerate
 from benchmarks.nv_generate import Tiling
 from nvgen_aug.generators.maisi.networks import build_autoencoder
+from nvgen_aug.generators.maisi.placement import PRECISIONS
 from nvgen_aug.generators.maisi.placement import place
 from nvgen_aug.generators.maisi.shapes import AutoencoderShape
 
@@ -27,8 +28,7 @@ class Decoders:
         shape: Widths and groups of the network.
         latent: Edges of the latent.
         device: Where all run.
-        dtype: Of weights and latent; peers run under autocast where it is half, as
-            NV-Generate does.
+        precision: `fp32` or `fp16`; peers in half run under autocast, as NV-Generate does.
     """
 
     def __init__(
@@ -36,18 +36,18 @@ class Decoders:
         shape: AutoencoderShape,
         latent: tuple[int, int, int],
         device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        precision: str = "fp32",
     ) -> None:
         self.shape = shape
         self.device = device
-        self._is_half = dtype != torch.float32
+        self._is_half = precision != "fp32"
         self._weights = redrawn(monai_autoencoder(shape)).state_dict()
         self._own = build_autoencoder(shape)
         self._own.load_state_dict(self._weights)
-        place(self._own, torch.device(device)).to(dtype)
+        place(self._own, torch.device(device), precision)
         generator = torch.Generator().manual_seed(0)
         drawn = torch.randn((1, shape.latent, *latent), generator=generator)
-        self._latent = drawn.to(device, dtype)
+        self._latent = drawn.to(device, PRECISIONS[precision])
         self._reference: torch.Tensor | None = None
 
     def ours(self) -> Run:

@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import socket
 import tempfile
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -104,15 +105,18 @@ class Producer:
                 producer._pipe.send("end")
                 producer._process.join()
 
+    def fetcher(self) -> Callable[[], int]:
+        """Our hand-over: a private array, summed."""
+        client = Client(f"unix:{self._address}")
+        spec = client.resolve(VolumeSpec("phantom", seed=1))
+        return lambda: _sum(torch.from_numpy(client.fetch(spec).image))
+
     def entrants(self) -> list[Entrant]:
         """Everybody, ours first."""
         client = Client(f"unix:{self._address}")
         spec = client.resolve(VolumeSpec("phantom", seed=1))
         view = _View(self._address, spec, client)
         reused = np.empty_like(self._source)
-
-        def fetched() -> int:
-            return _sum(torch.from_numpy(client.fetch(spec).image))
 
         def queued() -> int:
             self._pipe.send("queue")
@@ -134,7 +138,7 @@ class Producer:
             return _sum(torch.from_numpy(reused))
 
         return [
-            Entrant(OURS, fetched, is_ours=True),
+            Entrant(OURS, self.fetcher(), is_ours=True),
             Entrant("ours, seen", view.see, is_ours=True, note="no copy, and no sum"),
             Entrant(QUEUE, queued, note="a numpy array, pickled"),
             Entrant(TORCH_QUEUE, torch_queued, note="a fresh tensor each time, cloned on arrival"),
