@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,8 @@ class Module:
 
     tree: ast.Module
     is_package: bool
+    imports: tuple[tuple[ast.Import | ast.ImportFrom, bool], ...]
+    words: tuple[tuple[str, int], ...]
 
 
 def modules(package: Path) -> dict[str, Module]:
@@ -79,16 +82,23 @@ def modules(package: Path) -> dict[str, Module]:
         parts = path.relative_to(package).with_suffix("").parts
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-        found[name] = Module(tree, is_package)
+        found[name] = _read(path.read_text(encoding="utf-8"), is_package)
     return found
+
+
+@cache  # most tests look at the same text with one line added somewhere
+def _read(text: str, is_package: bool) -> Module:
+    tree = ast.parse(text)
+    words = [(word, getattr(node, "lineno", 0)) for node in ast.walk(tree) for word in _words(node)]
+    reserved = tuple((word, line) for word, line in words if word in RESERVED)
+    return Module(tree, is_package, tuple(_imports(tree, False)), reserved)
 
 
 def imports(files: dict[str, Module]) -> Iterator[Import]:
     """Every import in a package, but those for the type checker alone."""
     for name, file in files.items():
         here = ["nvgen_aug", *filter(None, name.split("."))]
-        for node, is_deferred in _imports(file.tree, False):
+        for node, is_deferred in file.imports:
             if isinstance(node, ast.Import):
                 targets = [alias.name for alias in node.names]
             else:
@@ -184,12 +194,10 @@ def circles(graph: dict[str, set[str]]) -> Iterator[list[str]]:
 
 def _reserved(files: dict[str, Module]) -> Iterator[str]:
     for name, file in files.items():
-        for node in ast.walk(file.tree):
-            for word in _words(node):
-                homes = RESERVED.get(word)
-                if homes is not None and not any((name + ".").startswith(f"{h}.") for h in homes):
-                    line = getattr(node, "lineno", 0)
-                    yield f"{name or '__init__'}:{line} uses {word}, which only {homes} may"
+        for word, line in file.words:
+            homes = RESERVED[word]
+            if not any((name + ".").startswith(f"{home}.") for home in homes):
+                yield f"{name or '__init__'}:{line} uses {word}, which only {homes} may"
 
 
 def _words(node: ast.AST) -> list[str]:
