@@ -232,17 +232,20 @@ class Entry:
         """Whether every file is still the one that was checked, by inode, size and time."""
         try:
             return self._look() == self._signature
-        except OSError:
+        except (OSError, ValueError):
             return False
 
     def _look(self) -> _Signature:
         directory = os.fspath(self.directory)
         found = []
-        for name in self.commit.files:
+        for name in (*self.commit.files, COMMIT_FILE):
             facts = os.lstat(f"{directory}/{name}")
-            found.append((facts.st_ino, facts.st_size, facts.st_mtime_ns))
-        facts = os.lstat(f"{directory}/{COMMIT_FILE}")
-        found.append((facts.st_ino, facts.st_size, 0))  # its time changes whenever it is used
+            if facts.st_nlink != 1:  # who has the other name could change it from elsewhere
+                msg = f"`{name}` has {facts.st_nlink} names; copy a cache, do not link it"
+                raise ValueError(msg)
+            # The time of the commit file changes whenever the entry is used.
+            time = 0 if name == COMMIT_FILE else facts.st_mtime_ns
+            found.append((facts.st_ino, facts.st_size, time))
         return tuple(found)
 
     def _check_files(self, thorough: bool) -> dict[str, bytes]:

@@ -270,7 +270,7 @@ _KINDS: tuple[type[Message], ...] = (
     *(AskStats, Stats, Prove, AskStatus, AskMetrics, Report, Later, Failure),
     *(Launch, Begin, Beat, Ready),
 )
-_PATHS = re.compile(r"""(?<=['"`])/[^'"`]+(?=['"`])|(?<![\w.~/])/[^\s'"`:;,()]+""")
+_PATHS = re.compile(r"""(?<=['"`])/[^'"`]+(?=['"`])|(?<![\w.~/<])/[^\s'"`:;,()]+""")
 
 
 def without_paths(text: str) -> str:

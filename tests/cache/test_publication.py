@@ -99,7 +99,9 @@ def test_a_partial_entry_of_another_machine_is_left_for_a_day(cache) -> None:
     assert not partial.exists()
 
 
-@pytest.mark.parametrize("harm", ["truncate", "flip", "delete", "extend", "link", "same size"])
+@pytest.mark.parametrize(
+    "harm", ["truncate", "flip", "delete", "extend", "link", "hard link", "same size"]
+)
 @pytest.mark.parametrize("name", ["image/c", "label/c", "image/zarr.json", "commit.json"])
 def test_a_damaged_file_is_a_miss_and_the_volume_can_be_stored_again(
     cache, make, name, harm
@@ -123,6 +125,8 @@ def test_a_damaged_file_is_a_miss_and_the_volume_can_be_stored_again(
         outside = cache.path.parent / "outside"
         path.rename(outside)
         path.symlink_to(outside)
+    elif harm == "hard link":
+        os.link(path, cache.path.parent / "outside")
     else:
         path.write_bytes(bytes(len(content)))
     crop = Crop((0, 0, 0), (8, 8, 8))

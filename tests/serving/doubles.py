@@ -19,6 +19,7 @@ from nvgen_aug.serving.engine import Engine
 from nvgen_aug.serving.place import SOCKET_NAME
 from nvgen_aug.serving.place import listen
 from nvgen_aug.serving.ring import Ring
+from nvgen_aug.serving.server import MAX_WAITING
 from nvgen_aug.serving.server import Server
 from nvgen_aug.spec import VolumeSpec
 from nvgen_aug.volume import Blob
@@ -72,12 +73,15 @@ def private_directory() -> Iterator[Path]:
 
 @contextmanager
 def served(
-    engine: Engine, ring: Ring | None = None, path: Path | None = None
+    engine: Engine,
+    ring: Ring | None = None,
+    path: Path | None = None,
+    max_waiting: int = MAX_WAITING,
 ) -> Iterator[tuple[Server, str]]:
     """A server in a thread of this process, and its address; the engine is closed, too."""
     with ExitStack() as stack:
         path = path or stack.enter_context(private_directory()) / SOCKET_NAME
-        server = Server(engine, listen(path), ring)
+        server = Server(engine, listen(path), ring, max_waiting=max_waiting)
         stop, poke = os.pipe()
         thread = Thread(target=server.serve_until, args=([stop],))
         thread.start()

@@ -98,6 +98,10 @@ class OutOfMemoryError(RuntimeError):
     """torch's, by its name."""
 
 
+def _tell_a_path() -> NoReturn:
+    raise FileNotFoundError(2, "No such file or directory", "/home/jane doe/secret/weights")
+
+
 def _run_out_of_memory() -> NoReturn:
     msg = "CUDA out of memory. Tried to allocate 20.00 GiB"
     raise OutOfMemoryError(msg)
@@ -110,4 +114,5 @@ FAULTS: dict[str, Callable[[], None]] = {
     "pause": _pause,
     "lose the device": _lose_device,
     "run out of memory": _run_out_of_memory,
+    "tell a path": _tell_a_path,
 }

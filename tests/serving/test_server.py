@@ -333,3 +333,34 @@ def test_a_large_array_arrives_whole(running: tuple[Server, str]) -> None:
     array = np.arange(100 * 100 * 101, dtype=np.int32).reshape(100, 100, 101)
     with Client(running[1]) as client:
         assert client.put(array, np.eye(4)) == Blob(array, np.eye(4)).digest()
+
+
+def test_a_full_queue_puts_clients_off_and_drops_nobody() -> None:
+    engine = Engine(PhantomGenerator(seconds_per_volume=0.05))
+    with (
+        served(engine, max_waiting=1) as (_, address),
+        Client(address, SECONDS * 3) as client,
+        ThreadPoolExecutor(6) as threads,
+    ):
+        flights = [threads.submit(client.fetch, phantom(seed)) for seed in range(6)]
+        for seed, flight in enumerate(flights):
+            assert_same(flight.result(SECONDS * 3), made_directly(phantom(seed)))
+        status = client.status()
+    assert status.refused > 0
+    assert status.fetched == status.generated == 6
+
+
+def test_a_client_that_is_put_off_too_long_hears_that_the_queue_is_full() -> None:
+    generator = Gated()
+    with (
+        served(Engine(generator), max_waiting=1) as (_, address),
+        Client(address) as one,
+        Client(address, 1.0) as other,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        first = threads.submit(one.fetch, phantom(1))
+        assert generator.begun.wait(SECONDS)
+        with pytest.raises(FetchTimeout, match="the queue of the server is full"):
+            other.fetch(phantom(2))
+        generator.gate.set()
+        first.result(SECONDS)
