@@ -9,12 +9,14 @@ import struct
 from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
 import pytest
 
+from nvgen_aug.card import VariantCard
 from nvgen_aug.errors import FetchTimeout
 from nvgen_aug.errors import ServerUnavailable
 from nvgen_aug.errors import SourceError
@@ -364,3 +366,21 @@ def test_a_client_that_is_put_off_too_long_hears_that_the_queue_is_full() -> Non
             other.fetch(phantom(2))
         generator.gate.set()
         first.result(SECONDS)
+
+
+def test_another_generator_at_a_known_address_is_noticed() -> None:
+    class Retrained(Gated):
+        @property
+        def card(self) -> VariantCard:
+            return replace(self.phantom.card, weights_digest="0" * 64)
+
+    with private_directory() as directory:
+        path = directory / "socket"
+        with Client(f"{PREFIX}{path}") as client:
+            with served(Engine(PhantomGenerator()), path=path):
+                client.stats()
+            with (
+                served(Engine(Retrained()), path=path),
+                pytest.raises(SourceError, match="is another than before: `phantom`"),
+            ):
+                client.stats()
