@@ -1,0 +1,1 @@
+"""Integrations: the blend in other people's training programs."""
