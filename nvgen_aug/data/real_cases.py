@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from monai.data import LMDBDataset
+from monai.data import PersistentDataset
+from monai.data import SmartCacheDataset
 from torch.utils.data import IterableDataset
 
 from ..errors import DataError
@@ -21,6 +24,19 @@ def number_of_cases(real: Any, schedule: Schedule) -> int:
         msg = (
             f"real cases must have numbers, but {type(real).__name__} is an IterableDataset; "
             "use a dataset with `len` and indices, such as monai.data.CacheDataset"
+        )
+        raise DataError(msg)
+    if isinstance(real, SmartCacheDataset):
+        msg = (
+            "real cases must keep their numbers, but a SmartCacheDataset puts other cases under "
+            "them as it goes; use monai.data.CacheDataset or PersistentDataset"
+        )
+        raise DataError(msg)
+    forgets = isinstance(real, PersistentDataset) and not isinstance(real, LMDBDataset)
+    if forgets and not getattr(real, "track_meta", True):
+        msg = (
+            "a PersistentDataset drops affine and file name from the second read of a case on; "
+            "pass it track_meta=True"
         )
         raise DataError(msg)
     if real is None and schedule.least == 1:
