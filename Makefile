@@ -27,6 +27,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# nnU-Net brings a torchvision that a CPU build of torch cannot load, and then Lightning neither.
+	@$(BIN)/python -c 'import torchvision' 2>/dev/null || $(BIN)/python -m pip uninstall --quiet --yes torchvision
 	@touch $(STAMP)
 
 demo: $(STAMP) ## Train a segmenter on real and synthetic volumes, and write demo-report/report.html

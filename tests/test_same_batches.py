@@ -203,6 +203,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_processes_of_torch_distributed_share_the_batches_of_one(
     reference: list[list[str]], tmp_path: Path
 ) -> None:
@@ -220,6 +221,6 @@ def test_two_processes_of_torch_distributed_share_the_batches_of_one(
             )
             for rank in range(2)
         ]
-        outputs = [rank.communicate(timeout=240)[0] for rank in ranks]
+        outputs = [rank.communicate(timeout=840)[0] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0]
     assert [json.loads(line) for line in outputs[0].splitlines()] == reference

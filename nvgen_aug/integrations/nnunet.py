@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-from abc import abstractmethod
 from collections import deque
 from typing import Any
 from typing import final
@@ -59,9 +58,10 @@ class BlendMixin(nnUNetTrainer):  # type: ignore[misc]
     ratio: Schedule | Share = 0.3
     blend_seed: int = 0
 
-    @abstractmethod
     def make_synthetic(self) -> SyntheticDataset:
-        """The synthetic volumes, with the label ids of this nnU-Net dataset."""
+        """The synthetic volumes, with the label ids of this nnU-Net dataset; write this one."""
+        msg = f"{type(self).__name__} must have a method make_synthetic() -> SyntheticDataset"
+        raise NotImplementedError(msg)
 
     def get_tr_and_val_datasets(self) -> tuple[PlannedCases, Any]:
         """Planned training cases, and nnU-Net's own validation cases."""

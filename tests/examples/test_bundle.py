@@ -36,6 +36,7 @@ def scans(folder: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_bundle_trains_from_the_command_line(tmp_path: Path) -> None:
     arguments = {
         "config_file": str(CONFIG),
@@ -54,7 +55,7 @@ def test_the_bundle_trains_from_the_command_line(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=840,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -205,6 +205,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_two_processes_share_each_global_batch_of_the_plan(tmp_path: Path, strategy: str) -> None:
     script = tmp_path / "fit.py"
@@ -213,7 +214,7 @@ def test_two_processes_share_each_global_batch_of_the_plan(tmp_path: Path, strat
     subprocess.run(
         [sys.executable, str(script), str(tmp_path), strategy],
         check=True,
-        timeout=280,
+        timeout=840,
         env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
     )
     train = SyntheticRealDataset(

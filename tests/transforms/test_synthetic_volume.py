@@ -78,6 +78,18 @@ def test_the_array_version_gives_a_pair(prob: float) -> None:
     assert transform(case["image"])[1] is None
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+def test_the_array_version_is_seeded_and_copied_like_any_of_monais(copied: Any) -> None:
+    transform = RandSyntheticVolume(synthetic(), prob=0.5, pool=8).set_random_state(3)
+    other = copied(transform)
+    case = real_case(0)
+    tosses = [transform(**case)[0] for _ in range(8)]
+    assert any(torch.equal(image, case["image"]) for image in tosses)
+    assert not all(torch.equal(image, case["image"]) for image in tosses)
+    for image in tosses:
+        assert torch.equal(other(**case)[0], image)
+
+
 def test_one_toss_can_be_applied_again() -> None:
     case = real_case(0)
     transform = RandSyntheticVolume(synthetic(), prob=1.0)
