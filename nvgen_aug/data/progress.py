@@ -69,8 +69,13 @@ class Progress:
                 "restore these settings, or start anew without the state"
             )
             raise DataError(msg)
-        self.epoch = self.resume_epoch = int(state["epoch"])
-        self.resume_samples = int(state["samples_done"])
+        epoch, samples = int(state["epoch"]), int(state["samples_done"])
+        if self.epoch > epoch and samples >= configuration["samples_per_epoch"]:
+            # A loader may hand over its state late, when the caller has begun the next epoch.
+            self.resume_epoch, self.resume_samples = -1, 0
+            return
+        self.epoch = self.resume_epoch = epoch
+        self.resume_samples = samples
 
     def state(self, samples_done: int, configuration: Mapping[str, Any]) -> dict[str, Any]:
         """The place after `samples_done` samples of this epoch, all ranks together: JSON."""
