@@ -241,7 +241,10 @@ class VariantCard:
     def ways_to_labels(self) -> str:
         """What to do for a label where none is drawn."""
         if self.has_labels:
-            return "give a mask of your own: mask=source.put(array, affine)"
+            return (
+                "give masks of your own, Recipe(mask=source.put(array, affine)), or use the images "
+                "alone"
+            )
         return (
             "use a variant with labels, such as `tiny-brain` or `rflow-ct` with masks, or use the "
             "images alone"

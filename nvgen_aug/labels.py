@@ -77,14 +77,15 @@ class LabelMap:
             )
             raise LabelError(msg)
         for name in self.names:
-            if name not in card.vocabulary:
-                msg = f"`{card.name}` has no label `{name}`; {did_you_mean(name, card.vocabulary)}"
+            if card.canonical(name) not in card.vocabulary:
+                known = [*card.vocabulary, *card.aliases]
+                msg = f"`{card.name}` has no label `{name}`; {did_you_mean(name, known)}"
                 raise LabelError(msg)
         fill = {"background": 0, "ignore": self.ignore_index, "error": _UNMAPPED}[self.others]
         table = np.full(256, fill, dtype=np.int16)
         table[0] = 0
         for name, value in self.names.items():
-            table[card.vocabulary[name]] = value
+            table[card.vocabulary[card.canonical(name)]] = value
         return BoundLabelMap(table, {value: name for name, value in card.vocabulary.items()})
 
 

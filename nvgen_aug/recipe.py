@@ -174,6 +174,10 @@ class Recipe:
             allow_out_of_distribution=self.allow_out_of_distribution,
         )
 
+    def gives_labels(self, card: VariantCard) -> bool:
+        """Whether its volumes come with labels from the variant of a card."""
+        return card.has_labels and (card.draws_labels or self.mask is not None)
+
     def check(self, card: VariantCard) -> None:
         """Raise `SpecError` now for anything that the card's variant can never make."""
         choices = self.modality if isinstance(self.modality, tuple) else (self.modality,)

@@ -16,6 +16,7 @@ from ..crop import Crop
 from ..crop import CropRule
 from ..errors import DataError
 from ..errors import GenerationError
+from ..errors import LabelError
 from ..labels import LabelMap
 from ..recipe import Recipe
 from ..source import VolumeSource
@@ -103,7 +104,11 @@ class SyntheticDataset(Dataset[Item]):
         self._failures = Failures(as_integer("failure_tolerance", failure_tolerance, 0))
         self.labels = labels
         self._bound = None if labels is None else labels.bind(card)
+        if labels is not None:
+            self.check_labels("`labels` maps them")
         if isinstance(crop, CropRule):
+            if crop.centre is not None:
+                self.check_labels("`crop` is centred on them")
             crop.check_names(card.vocabulary)
         self._chance = Chance(as_transform(transform))
         self._is_probed = crop is None or transform is None
@@ -122,6 +127,21 @@ class SyntheticDataset(Dataset[Item]):
         if number < 0 and self.length is not None:
             number += self.length
         return self.item(number)
+
+    def check_labels(self, reason: str) -> None:
+        """Raise if the volumes come without labels, though something needs them.
+
+        Args:
+            reason: What needs them.
+
+        Raises:
+            LabelError: with the ways to volumes that have labels.
+        """
+        card = self.source.card
+        if not self.recipe.gives_labels(card):
+            how = card.ways_to_labels
+            msg = f"volumes of `{card.name}` have no labels here, but {reason}; {how}"
+            raise LabelError(msg)
 
     @property
     def transform(self) -> Callable[[Any], Any] | None:

@@ -130,6 +130,7 @@ class RandSyntheticVolumed(RandomizableTransform, MapTransform, InvertibleTransf
     Raises:
         RatioError: if `prob` is not in [0, 1].
         DataError: if `pool` is not a positive integer, or there are more than two keys.
+        LabelError: if there is a key of the label, and the synthetic volumes have none.
     """
 
     backend = RandSyntheticVolume.backend
@@ -147,6 +148,8 @@ class RandSyntheticVolumed(RandomizableTransform, MapTransform, InvertibleTransf
         if len(self.keys) > len(PARTS):
             msg = f"keys must be that of the image and that of the label, got {self.keys}"
             raise DataError(msg)
+        if len(self.keys) == len(PARTS):
+            synthetic.check_labels(f"`{self.keys[1]}` is to be replaced too")
         self.replace = RandSyntheticVolume(synthetic, prob=1.0, pool=pool)
 
     def set_random_state(self, seed: int | None = None, state: Any = None) -> RandSyntheticVolumed:

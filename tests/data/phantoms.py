@@ -72,9 +72,12 @@ class PhantomSource(VolumeSource):
 
 
 def synthetic(source: VolumeSource | None = None, **arguments: Any) -> SyntheticDataset:
-    """Phantoms of 16³ voxels with organ and lesions."""
+    """Phantoms of 16³ voxels with organ and lesions, if the source draws labels."""
     arguments = {"labels": LABELS, **arguments}
-    return SyntheticDataset(source or PhantomSource(), RECIPE, **arguments)
+    source = source or PhantomSource()
+    alone = Recipe(size=(EDGE, EDGE, EDGE))
+    recipe = arguments.pop("recipe", RECIPE if RECIPE.gives_labels(source.card) else alone)
+    return SyntheticDataset(source, recipe, **arguments)
 
 
 def real_case(case: int, edge: int = EDGE) -> dict[str, MetaTensor]:

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import monai.transforms as mt
@@ -14,6 +15,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from nvgen_aug.card import VariantCard
 from nvgen_aug.crop import Crop
 from nvgen_aug.crop import CropRule
 from nvgen_aug.data.synthetic import SyntheticDataset
@@ -122,6 +124,26 @@ def test_labels_of_an_image_only_variant_are_refused_with_the_ways_out() -> None
         synthetic(PhantomSource(has_labels=False))
     item = synthetic(PhantomSource(has_labels=False), labels=None)[0]
     assert list(item) == ["image", "synthetic", "provenance"]
+
+
+class Following(PhantomSource):
+    """A source that follows masks and draws none."""
+
+    __slots__ = ()
+
+    @property
+    def card(self) -> VariantCard:
+        return replace(super().card, draws_labels=False)
+
+
+@pytest.mark.parametrize(
+    "needs", [{}, {"labels": None, "crop": CropRule((8, 8, 8), centre={"organ": 1})}]
+)
+def test_labels_of_a_source_that_draws_none_need_masks_in_the_recipe(needs: dict[str, Any]) -> None:
+    with pytest.raises(LabelError, match=r"have no labels here.*Recipe\(mask=source\.put"):
+        synthetic(Following(), **needs)
+    synthetic(Following(), recipe=Recipe(mask="ab" * 32), **needs)
+    synthetic(Following(), labels=None)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from monai.utils import TransformBackends
 
 import nvgen_aug.transforms
 from nvgen_aug.errors import DataError
+from nvgen_aug.errors import LabelError
 from nvgen_aug.errors import RatioError
 from nvgen_aug.transforms import RandSyntheticVolume
 from nvgen_aug.transforms import RandSyntheticVolumed
@@ -223,8 +224,10 @@ def test_integers_that_cannot_hold_the_volume_are_refused() -> None:
 
 def test_an_image_only_variant_cannot_replace_a_pair() -> None:
     volumes = synthetic(PhantomSource(has_labels=False), labels=None)
+    with pytest.raises(LabelError, match=r"have no labels here, but `label` .*images alone"):
+        RandSyntheticVolumed(KEYS, volumes, prob=1.0)
     with pytest.raises(DataError, match="no label"):
-        RandSyntheticVolumed(KEYS, volumes, prob=1.0)(real_case(0))
+        RandSyntheticVolume(volumes, prob=1.0)(*(real_case(0)[key] for key in KEYS))
     assert RandSyntheticVolumed("image", volumes, prob=1.0)(real_case(0))["synthetic"] == 1
 
 
