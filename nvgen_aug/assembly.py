@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import cache as cache_forever
 from importlib import import_module
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from .cache import VolumeCache
 from .errors import SpecError
 from .errors import did_you_mean
 from .generators.base import Generator
+from .generators.maisi.variants import VARIANTS
 from .generators.phantom import PhantomGenerator
 from .serving import Client
 from .serving import Engine
@@ -22,6 +25,7 @@ from .serving import Resident
 from .serving import ServedSource
 from .serving import serve_here
 from .serving.connection import PREFIX
+from .serving.lifecycle import data_home
 from .serving.restarts import Patience
 from .source import VolumeSource
 
@@ -36,12 +40,15 @@ def load_generator(
     """A loaded variant.
 
     Args:
-        variant: `"tiny-brain"`, or `"phantom"`, which needs no weights.
+        variant: `"tiny-brain"`, whose weights come along; `"ddpm-ct"`, `"rflow-ct"`,
+            `"rflow-mr"` or `"rflow-mr-brain"` after `nvgen-aug weights import`; or
+            `"phantom"`, which needs no weights.
         device: Where its networks run, such as `"cpu"` or `"cuda:1"`.
         backend: How they run: `"eager"`, `"compiled"`, `"tensorrt"` or `"tensorrt-rtx"`; a phantom
             has none to run.
         **options: Of the variant: `seconds_per_volume` of the phantom,
-            `weights`, `precision` and `engines` of all others, as `MaisiGenerator` has them.
+            `weights` (a folder, if they are not where `import` puts them), `precision` and
+            `engines` of all others, as `MaisiGenerator` has them.
 
     Raises:
         SpecError: for an unknown variant, with close matches, an unknown backend or option.
@@ -52,12 +59,14 @@ def load_generator(
         msg = f"backend must be one of {BACKENDS}, got {backend!r}"
         raise SpecError(msg)
     try:
-        return _LOADERS[variant](variant, device, backend, options)
+        loaded = _LOADERS[variant](variant, device, backend, options)
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
         msg = f"`{variant}` cannot be loaded with the options {sorted(options)}: {error}"
         raise SpecError(msg) from error
+    _tell_licence(variant)
+    return loaded
 
 
 def open_source(
@@ -151,6 +160,7 @@ def serve(
     reader = cache.reader() if isinstance(cache, VolumeCache) else path
     patience = Patience(start=start_timeout, hang=hang_timeout)
     resident = Resident(f"{__name__}:resident_engine", arguments, patience)
+    _tell_licence(variant)
     try:
         return ServedSource(resident, _behind_cache(Client(resident.address, timeout), reader))
     except BaseException:
@@ -229,6 +239,20 @@ def resident_engine(
     return Engine(load_generator(variant, device=device, **options), opened)
 
 
+@cache_forever
+def _tell_licence(variant: str) -> None:
+    """Once in a process, for weights that are not this package's own."""
+    known = VARIANTS.get(variant)
+    if known is not None and known.release is not None:
+        # Shown even where nobody has set logging up.
+        getLogger(__name__).warning("weights of `%s`: %s", variant, known.licence.text())
+
+
+def weights_home() -> Path:
+    """Folder with a folder for each variant whose weights were imported."""
+    return data_home() / "weights"
+
+
 def _check_variant(variant: str) -> None:
     if variant not in _LOADERS:
         msg = f"there is no variant `{variant}`; {did_you_mean(variant, _LOADERS)}"
@@ -242,13 +266,15 @@ def _phantom(variant: str, device: str, backend: str, options: Mapping[str, Any]
 def _maisi(variant: str, device: str, backend: str, options: Mapping[str, Any]) -> Generator:
     # By name, so that a phantom's process starts without torch and its gigabytes.
     generator = import_module(".generators.maisi.generator", __package__).MaisiGenerator
-    loaded: Generator = generator.load(variant, device=device, backend=backend, **options)
+    loaded: Generator = generator.load(
+        variant, device=device, backend=backend, home=weights_home(), **options
+    )
     return loaded
 
 
 _LOADERS: Mapping[str, Callable[[str, str, str, Mapping[str, Any]], Generator]] = {
     "phantom": _phantom,
-    "tiny-brain": _maisi,
+    **dict.fromkeys(VARIANTS, _maisi),
 }
 
 

@@ -27,6 +27,7 @@ from .terminal import answer
 from .terminal import fail
 from .terminal import say
 from .train import train
+from .weights import weights
 
 __all__ = ["app", "main"]
 
@@ -70,6 +71,7 @@ app.command()(train)
 app.add_typer(cache, name="cache")
 app.add_typer(engines, name="engines")
 app.command()(bench)
+app.add_typer(weights, name="weights")
 app.command()(doctor)
 
 

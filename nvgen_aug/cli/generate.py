@@ -19,14 +19,18 @@ from ..errors import DataError
 from ..errors import SpecError
 from ..recipe import Lesions
 from ..recipe import Recipe
+from ..source import VolumeSource
 from ..spec import VolumeSpec
 from .terminal import answer
 from .terminal import interruptible
 from .terminal import progress
 from .terminal import say
 from .volume_files import VolumeFiles
+from .volume_files import read_label
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..evaluation.contact_sheet import SheetRow
 
 SHEET_ROWS = 24  # a sheet longer than this is scrolled through, not looked at
@@ -51,6 +55,12 @@ def generate(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Evaluations of the flow: more is finer.")
     ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="NIfTI label map that the images must follow.")
+    ] = None,
+    allow_out_of_distribution: Annotated[
+        bool, typer.Option("--allow-out-of-distribution", help="Make what was never trained for.")
+    ] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps volumes between runs.")
     ] = None,
@@ -70,14 +80,17 @@ def generate(
     \b
     Example:
       nvgen-aug generate tiny-brain --num 4 --lesions 2 --out volumes/
+      nvgen-aug generate rflow-ct --mask liver.nii.gz --num 4 --out volumes/
     """
     wanted = Recipe.load(recipe) if recipe else Recipe()
     if modality:
         wanted = replace(wanted, modality=tuple(modality))
     if steps is not None:
         wanted = replace(wanted, steps=steps)
+    if allow_out_of_distribution:
+        wanted = replace(wanted, allow_out_of_distribution=True)
     with interruptible(f"whole volumes are in {out}; the same command makes the rest"):
-        _generate(_Order(variant, wanted, lesions, num, seed, out), cache, device, threads)
+        _generate(_Order(variant, wanted, lesions, num, seed, out, mask), cache, device, threads)
 
 
 @final
@@ -89,6 +102,20 @@ class _Order:
     num: int
     seed: int
     out: Path
+    mask: Path | None = None
+
+    def with_mask(self, source: VolumeSource) -> _Order:
+        """The order whose recipe names the mask, handed over to the source."""
+        if self.mask is None:
+            return self
+        array, affine = read_label(self.mask)
+        recipe = replace(
+            self.recipe,
+            mask=source.put(array, affine),
+            size=self.recipe.size or array.shape,
+            spacing=self.recipe.spacing or _edges(affine),
+        )
+        return replace(self, recipe=recipe)
 
     def specs(self, card: VariantCard) -> Iterator[tuple[VolumeFiles, VolumeSpec]]:
         """Each volume's files and resolved spec."""
@@ -101,6 +128,12 @@ class _Order:
             rng = np.random.default_rng(volume_seed_of(self.seed, k))
             spec = card.resolve(recipe.draw(rng, variant=card.name))
             yield VolumeFiles(self.out, f"{card.name}_seed{self.seed}_{k:04d}"), spec
+
+
+def _edges(affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Voxel edges in mm."""
+    x, y, z = (round(float(mm), 4) for mm in np.linalg.norm(affine[:3, :3], axis=0))
+    return x, y, z
 
 
 def _pathology(number: int, card: VariantCard) -> dict[str, Lesions]:
@@ -128,7 +161,7 @@ def _generate(order: _Order, cache: Path | None, device: str, threads: int | Non
     made = 0
     with open_source(order.variant, device=device, cache=cache) as source:
         card = source.card
-        volumes = list(order.specs(card))
+        volumes = list(order.with_mask(source).specs(card))
         with progress() as bar:
             task = bar.add_task(f"`{card.name}`", total=len(volumes))
             for files, spec in volumes:

@@ -202,6 +202,18 @@ class ServedSource(VolumeSource):
         return _as_it_is, (self._source,)
 
 
+def data_home() -> Path:
+    """Where what is installed for this user lives: `NVGEN_AUG_HOME`, or the desktop's data folder.
+
+    See the XDG Base Directory Specification.
+    """
+    own = os.environ.get("NVGEN_AUG_HOME")
+    if own:
+        return Path(own).expanduser().absolute()
+    shared = os.environ.get("XDG_DATA_HOME")
+    return (Path(shared) if shared else Path.home() / ".local" / "share") / "nvgen-aug"
+
+
 def bases() -> list[Path]:
     """Where the directories of servers may lie, the best first."""
     run = os.environ.get("XDG_RUNTIME_DIR")

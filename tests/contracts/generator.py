@@ -59,8 +59,9 @@ class GeneratorContract(ABC):
         np.testing.assert_allclose(spacing, spec.spacing or ())
 
     def test_labels_are_in_the_vocabulary_of_the_card(self, generator: Generator) -> None:
-        label = generator.generate(self.spec(generator)).volume.label
-        assert (label is not None) == generator.card.has_labels
+        spec = self.spec(generator)
+        label = generator.generate(spec).volume.label
+        assert (label is not None) == generator.card.gives_label(spec)
         if label is not None:
             assert set(np.unique(label).tolist()) <= set(generator.card.vocabulary.values())
 

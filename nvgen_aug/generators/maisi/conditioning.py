@@ -30,3 +30,10 @@ def spacing_tensor(spacing: Sequence[float], batch: int = 1) -> torch.Tensor:
 def modality_tensor(modality: int, batch: int = 1) -> torch.Tensor:
     """Modality ids `[B]`, int64."""
     return torch.full((batch,), modality, dtype=torch.int64)
+
+
+def region_tensor(region: str, regions: Sequence[str], batch: int = 1) -> torch.Tensor:
+    """A region of the body as the networks read it, one-hot x 100, `[B, regions]`."""
+    told = torch.zeros(batch, len(regions))
+    told[:, list(regions).index(region)] = 100.0
+    return told

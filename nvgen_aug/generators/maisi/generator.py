@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import final
@@ -10,7 +9,6 @@ from typing import final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from ...card import VariantCard
 from ...crop import Crop
@@ -27,15 +25,12 @@ from ...volume import SyntheticVolume
 from ..base import Generator
 from .backends import BackedNetwork
 from .backends import open_backend
-from .conditioning import mask_bits
 from .engines.parts import Part
 from .engines.parts import parts_of
 from .engines.store import DEFAULT_FOLDER
 from .engines.store import EngineStore
 from .flow import SOLVERS
-from .flow import draw_noise
-from .flow import schedule
-from .flow import solve
+from .masks.given_mask import given_mask
 from .masks.warped_template import Grid
 from .masks.warped_template import Template
 from .masks.warped_template import draw_anatomy
@@ -47,22 +42,19 @@ from .placement import check_convolution
 from .placement import chosen_precision
 from .placement import place
 from .quality import check_finite
+from .reference import reference_decode
+from .releases import AUTOENCODER
+from .releases import CONTROL
+from .releases import FLOW
+from .sampler import ANATOMY_STREAM
+from .sampler import Sampler
 from .variants import VARIANTS
 from .variants import Variant
 from .velocity import ControlStep
 from .velocity import FlowStep
-from .velocity import Guidance
-from .velocity import Velocity
-from .weights import SCALE_FACTOR
 from .weights import TEMPLATE_FILE
-from .weights import WEIGHTS_FILE
-from .weights import load_network
-from .weights import read_tensors
-from .weights import weights_digest
-
-# The two kinds of chance in a volume have streams of their own, so that one mask can be kept while
-# the noise changes and the other way round.
-_ANATOMY_STREAM, _NOISE_STREAM = 1, 2
+from .weights import imported_weights
+from .weights import shipped_weights
 
 
 @final
@@ -76,8 +68,8 @@ class MaisiGenerator(Generator):
     Args:
         variant: What to load.
         device: Where the networks run, such as `"cpu"` or `"cuda:0"`.
-        weights: Folder with `weights.safetensors` and `template.safetensors`; the variant's own
-            when `None`.
+        weights: Folder with the files that were imported, or with `weights.safetensors` and
+            `template.safetensors`; the variant's own when `None`.
         backend: How the flow's networks run: `"eager"`, `"compiled"`, `"tensorrt"` or
             `"tensorrt-rtx"`.
         precision: `"fp32"`, `"fp16"` or `"bf16"`; fp16 on a GPU and fp32 on a CPU when `None`.
@@ -103,35 +95,34 @@ class MaisiGenerator(Generator):
         if folder is None:
             msg = f"give the folder with the weights of `{variant.name}`"
             raise WeightsError(msg)
-        files = [folder / WEIGHTS_FILE, folder / TEMPLATE_FILE]
-        tensors = read_tensors(files[0])
-        if SCALE_FACTOR not in tensors:
-            msg = f"the weights at {files[0]} have no `{SCALE_FACTOR}`; use the variant's own file"
-            raise WeightsError(msg)
-        if not files[1].is_file():
-            msg = f"there is no template at {files[1]}; reinstall the package"
-            raise WeightsError(msg)
-        latent = variant.autoencoder.latent
+        self._template: Template | None = None
+        if variant.release is None:
+            loaded = shipped_weights(folder)
+            self._template = Template.load(folder / TEMPLATE_FILE)
+        else:
+            loaded = imported_weights(folder, variant.name)
         self.variant = variant
         self.device = torch.device(device)
         self.precision = chosen_precision(precision, self.device)
         if self.device.type == "cuda" and self.precision != "fp32":
             check_convolution(self.device, self.precision)
-        self._scale_factor = float(tensors[SCALE_FACTOR])
-        self._template = Template.load(files[1])
-        self._autoencoder = build_autoencoder(variant.autoencoder)
-        self._flow = FlowStep(build_flow(variant.flow, latent))
-        self._control = ControlStep(build_control(variant.flow, latent))
-        parts: dict[str, nn.Module] = {
-            "autoencoder": self._autoencoder,
-            "flow": self._flow.network,
-            "control": self._control.network,
-        }
-        for prefix, network in parts.items():
-            load_network(network, tensors, prefix, files[0])
-        for placed in (self._autoencoder, self._flow, self._control):
-            place(placed, self.device, self.precision)
-        self._card = _card(variant, weights_digest(files))
+        self._scale_factor = loaded.scale_factor
+        latent = variant.autoencoder.latent
+        # Built without memory: the tensors of the files become their parameters.
+        with torch.device("meta"):
+            self._autoencoder = build_autoencoder(variant.autoencoder)
+            flow = FlowStep(build_flow(variant.flow, latent))
+            control = None
+            if variant.has_control:
+                control = ControlStep(build_control(variant.flow, latent))
+        loaded.fill(self._autoencoder, AUTOENCODER)
+        loaded.fill(flow.network, FLOW)
+        if control is not None:
+            loaded.fill(control.network, CONTROL)
+        for placed in (self._autoencoder, flow, control):
+            if placed is not None:
+                place(placed, self.device, self.precision)
+        self._card = _card(variant, loaded.digest)
         self._backend = open_backend(
             backend,
             device=self.device,
@@ -140,8 +131,16 @@ class MaisiGenerator(Generator):
             network=self._card.weights_digest,
             precision=self.precision,
         )
-        self._run_flow = BackedNetwork("flow", self._flow, self._backend, self.precision)
-        self._run_control = BackedNetwork("control", self._control, self._backend, self.precision)
+        self._flow, self._control = flow, control
+        self._sampler = Sampler(
+            variant,
+            flow,
+            control,
+            self.device,
+            run_flow=BackedNetwork("flow", flow, self._backend, self.precision),
+            run_control=control
+            and BackedNetwork("control", control, self._backend, self.precision),
+        )
 
     @classmethod
     def load(
@@ -153,8 +152,16 @@ class MaisiGenerator(Generator):
         backend: str = "eager",
         precision: str | None = None,
         engines: str | Path | None = None,
+        home: Path | None = None,
     ) -> MaisiGenerator:
         """The generator of a variant's name; other arguments are those of the class.
+
+        Args:
+            variant: Its name.
+            device: Where the networks run.
+            weights: Folder with its weights.
+            home: Folder with a folder for each variant that was imported, where they are looked
+                for if `weights` is `None`.
 
         Raises:
             SpecError: There is no such variant, backend or precision.
@@ -164,9 +171,12 @@ class MaisiGenerator(Generator):
         if variant not in VARIANTS:
             msg = f"there is no variant `{variant}`; {did_you_mean(variant, VARIANTS)}"
             raise SpecError(msg)
+        known = VARIANTS[variant]
         folder = None if weights is None else Path(weights)
+        if folder is None and home is not None and known.release is not None:
+            folder = home / variant
         return cls(
-            VARIANTS[variant],
+            known,
             device=device,
             weights=folder,
             backend=backend,
@@ -199,18 +209,21 @@ class MaisiGenerator(Generator):
         assert spec.size is not None
         assert spec.spacing is not None
         grid = Grid(spec.size, spec.spacing)
-        if spec.mask is None:
-            label, affine = self._drawn_label(spec, grid), grid.affine
-        else:
-            label, affine = self._given_label(spec, mask)
-        tensor = self._sample(spec, torch.from_numpy(label)[None])
+        label, affine, source = None, grid.affine, "none"
+        if spec.mask is not None:
+            given = given_mask(mask, spec, self.variant)
+            label, affine = given.label, given.affine
+            source = f"{spec.mask} in a drawn body" if given.has_drawn_body else spec.mask
+        elif self._template is not None:
+            label, source = self._drawn_label(self._template, spec, grid), "drawn"
+        tensor = self._sampler.latent(spec, label) / self._scale_factor
         check_finite(tensor, "latent", spec.seed)
         return Latent(
             spec=spec,
             tensor=tensor[0].to("cpu", torch.float16).contiguous().numpy(),
-            label=label[None],
+            label=None if label is None else label[None],
             affine=affine,
-            provenance=self._provenance(spec),
+            provenance=self._provenance(spec, source),
         )
 
     def decode(self, latent: Latent, crop: Crop | None = None) -> SyntheticVolume:
@@ -221,84 +234,55 @@ class MaisiGenerator(Generator):
         """Latent with the decoder's statistics, and the whole volume."""
         latent = self.latent(spec, mask)
         volume, statistics = self._decode(latent)
-        return Generated(latent.with_statistics(statistics), volume)
+        if statistics is not None:
+            latent = latent.with_statistics(statistics)
+        return Generated(latent, volume)
 
-    def _drawn_label(self, spec: VolumeSpec, grid: Grid) -> NDArray[np.uint8]:
-        rng = np.random.default_rng(np.random.SeedSequence([spec.seed, _ANATOMY_STREAM]))
+    def _drawn_label(self, template: Template, spec: VolumeSpec, grid: Grid) -> NDArray[np.uint8]:
+        rng = np.random.default_rng(np.random.SeedSequence([spec.seed, ANATOMY_STREAM]))
         diameters = [diameter for _, diameter in spec.pathology]
         if "lesion" in spec.anatomy and not diameters:
             # A label that must be there, with no word on its size: one of middling size.
             diameters = [float(rng.uniform(8.0, 16.0))]
-        return draw_anatomy(self._template, grid, rng, lesion_diameters=diameters).label
-
-    def _given_label(
-        self, spec: VolumeSpec, mask: Blob | None
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-        if mask is None:
-            msg = f"the spec names mask {spec.mask}, but no mask came with it; `put` it first"
-            raise SpecError(msg)
-        if mask.array.shape != spec.size or mask.array.dtype != np.uint8:
-            msg = (
-                f"the mask must be uint8 of the spec's size {spec.size}, "
-                f"got {mask.array.dtype} {mask.array.shape}"
-            )
-            raise SpecError(msg)
-        unknown = sorted(set(np.unique(mask.array).tolist()) - set(self.variant.labels.values()))
-        if unknown:
-            msg = f"the mask has ids {unknown[:5]} that `{self.variant.name}` lacks; it knows "
-            msg += f"{dict(self.variant.labels)}; map yours to these"
-            raise SpecError(msg)
-        label = np.ascontiguousarray(mask.array.astype(np.uint8))
-        return label, np.asarray(mask.affine, np.float64)
+        return draw_anatomy(template, grid, rng, lesion_diameters=diameters).label
 
     @torch.inference_mode()
-    def _sample(self, spec: VolumeSpec, label: torch.Tensor) -> torch.Tensor:
-        """The latent under a label `[1, X, Y, Z]`, `[1, C, x, y, z]` as the decoder wants it."""
-        assert spec.size is not None
-        assert spec.spacing is not None
-        assert spec.modality is not None
-        assert spec.solver is not None
-        assert spec.steps is not None
-        small = [n // self.variant.compression for n in spec.size]
-        seeds = np.random.SeedSequence([spec.seed, _NOISE_STREAM]).generate_state(1, np.uint64)
-        noise = draw_noise(
-            (1, self.variant.autoencoder.latent, *small), int(seeds[0] % np.uint64(2**63))
-        )
-        condition = mask_bits(label.to(self.device), self.variant.flow.mask_bits)
-        plan = schedule(spec.steps, math.prod(small), spec.numerics, spec.solver)
-        velocity = Velocity(
-            self._control,
-            self._flow,
-            plan,
-            condition=condition.contiguous(memory_format=torch.channels_last_3d),
-            modality=self.variant.modalities[spec.modality],
-            spacing=spec.spacing,
-            guidance=Guidance(spec.guidance or 0.0, spec.guidance_interval),
-            run_control=self._run_control,
-            run_flow=self._run_flow,
-        )
-        solved = solve(velocity, noise.to(self.device), plan)
-        return solved / self._scale_factor
-
-    @torch.inference_mode()
-    def _decode(self, latent: Latent) -> tuple[SyntheticVolume, NDArray[np.float32]]:
+    def _decode(self, latent: Latent) -> tuple[SyntheticVolume, NDArray[np.float32] | None]:
         tensor = torch.from_numpy(latent.tensor.astype(np.float32))[None]
         tensor = tensor.to(self.device, PRECISIONS[self.precision])
         tensor = tensor.contiguous(memory_format=torch.channels_last_3d)
-        decoded, statistics = self._autoencoder.decode_with_statistics(tensor)
-        decoded = decoded.float()
+        statistics = None
+        if latent.spec.numerics == "reference":
+            decoded = self._decode_in_windows(tensor, is_paired=latent.label is not None)
+        else:
+            decoded, found = self._autoencoder.decode_with_statistics(tensor)
+            decoded = decoded.float()
+            statistics = found.cpu().float().numpy()
         check_finite(decoded, "image", latent.spec.seed)
         rule = self.variant.intensity
-        values = (decoded[0] * rule.scale + rule.shift).clamp(rule.lowest, 32767.0)
+        values = (decoded[0] * rule.scale + rule.shift).clamp(rule.lowest, rule.highest)
         image = values.cpu().numpy().astype(np.int16)  # truncates, as the family does
         if latent.label is not None:
             image[latent.label == 0] = rule.background
         volume = SyntheticVolume(
             np.ascontiguousarray(image), latent.label, latent.affine, latent.provenance
         )
-        return volume, statistics.cpu().float().numpy()
+        return volume, statistics
 
-    def _provenance(self, spec: VolumeSpec) -> Provenance:
+    def _decode_in_windows(self, tensor: torch.Tensor, *, is_paired: bool) -> torch.Tensor:
+        window = self.variant.window_paired if is_paired else self.variant.window_alone
+        kept = tensor.half() if is_paired else tensor.float()
+        kind = PRECISIONS[self.precision]
+        decoded = reference_decode(
+            lambda part: self._autoencoder.decode(part.to(kind)).float(), kept, window
+        )
+        # Under a mask upstream cuts values before it scales them, both in half precision.
+        rule = self.variant.intensity
+        top = (rule.highest - rule.shift) / rule.scale
+        return decoded.clamp(min=0.0, max=top) if is_paired else decoded
+
+    def _provenance(self, spec: VolumeSpec, mask_source: str) -> Provenance:
+        verdict = self._card.outside(spec)
         where = self.device.type
         if where == "cpu":
             where += f", {torch.get_num_threads()} threads"
@@ -311,19 +295,21 @@ class MaisiGenerator(Generator):
             generator=f"{self.variant.revision} ({where})",
             spec=spec.to_json(),
             seed=spec.seed,
-            mask_source=spec.mask or "drawn",
+            mask_source=mask_source,
             licence=self._card.licence,
             version=package_version(),
+            out_of_distribution="" if verdict is None else "; ".join(verdict.reasons),
         )
 
 
 def _card(variant: Variant, digest: str) -> VariantCard:
+    is_chain = variant.solver == "ddpm"
     return VariantCard(
         name=variant.name,
         weights_digest=digest,
         generator_revision=variant.revision,
         vocabulary=dict(variant.labels),
-        has_labels=True,
+        has_labels=variant.has_control,
         modalities=dict(variant.modalities),
         intensity=variant.intensity.unit,
         licence=variant.licence.text(),
@@ -334,7 +320,16 @@ def _card(variant: Variant, digest: str) -> VariantCard:
         spacing_range=variant.spacing_range,
         default_solver=variant.solver,
         default_steps=variant.steps,
-        solvers=SOLVERS,
+        default_guidance=variant.guidance,
+        solvers=("ddpm",) if is_chain else SOLVERS,
+        reference_solver="ddpm" if is_chain else "euler",
+        reference_steps=variant.steps if is_chain else 30,
+        draws_labels=variant.draws_labels,
+        aliases=dict(variant.aliases),
+        has_guidance=variant.flow.class_embeds is not None,
+        body_regions=variant.body_regions,
+        default_body_region=("chest", "abdomen") if variant.body_regions else None,
+        envelope=variant.envelope,
         pathology=variant.pathology,
         pathology_range=variant.pathology_range,
     )

@@ -6,7 +6,11 @@ no half precision and no slicing of convolutions, and its decoder tells the stat
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import cache
+from types import MappingProxyType
 from typing import final
 
 import torch
@@ -213,19 +217,39 @@ def build_mask_flow(shape: MaskModelShape) -> nn.Module:
 def build_networks(variant: Variant) -> dict[str, nn.Module]:
     """All networks of a variant, by the names under which weights are kept, without weights.
 
-    They lie on the meta device: they cost neither time nor memory before weights come.
+    They lie on the meta device: they cost no memory before weights come.
     """
+    latent, masks = variant.autoencoder.latent, variant.mask_model
     with torch.device("meta"):
         networks: dict[str, nn.Module] = {
             AUTOENCODER: build_autoencoder(variant.autoencoder),
-            FLOW: build_flow(variant.flow, variant.autoencoder.latent),
+            FLOW: build_flow(variant.flow, latent),
         }
         if variant.has_control:
-            networks[CONTROL] = build_control(variant.flow, variant.autoencoder.latent)
-        if variant.mask_model is not None:
-            networks[MASK_AUTOENCODER] = build_mask_autoencoder(variant.mask_model)
-            networks[MASK_FLOW] = build_mask_flow(variant.mask_model)
+            networks[CONTROL] = build_control(variant.flow, latent)
+        if masks is not None:
+            networks[MASK_AUTOENCODER] = build_mask_autoencoder(masks)
+            networks[MASK_FLOW] = build_mask_flow(masks)
     return networks
+
+
+def tensors_of(variant: Variant, network: str) -> Mapping[str, torch.Tensor]:
+    """The tensors that a network of a variant has, on the meta device: names and shapes alone."""
+    masks = variant.mask_model
+    if network in (MASK_AUTOENCODER, MASK_FLOW):
+        assert masks is not None
+        build = build_mask_autoencoder if network == MASK_AUTOENCODER else build_mask_flow
+        return _tensors(build, masks)
+    if network == AUTOENCODER:
+        return _tensors(build_autoencoder, variant.autoencoder)
+    build_trunk = build_flow if network == FLOW else build_control
+    return _tensors(build_trunk, variant.flow, variant.autoencoder.latent)
+
+
+@cache
+def _tensors(build: Callable[..., nn.Module], *shape: object) -> Mapping[str, torch.Tensor]:
+    with torch.device("meta"):
+        return MappingProxyType(build(*shape).state_dict())
 
 
 def _attend_in_one_pass(network: nn.Module) -> None:

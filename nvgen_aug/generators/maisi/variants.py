@@ -31,6 +31,8 @@ from .vocabulary import MR_MODALITIES
 from .vocabulary import SKULL_STRIPPED_MODALITIES
 from .vocabulary import TINY_BRAIN_LABELS
 
+Window = tuple[tuple[int, int, int], float]
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Variant:
         mask_model: Shape of the networks that draw masks.
         envelope: What it was trained on; `None` if `legal_sizes` says it all.
         release: Where its weights come from; `None` if they come with this package.
+        window_alone, window_paired: How reference numerics decode an image alone, and one
+            under a mask: edges in latent voxels, and share that neighbours have in common.
     """
 
     name: str
@@ -115,6 +119,8 @@ class Variant:
     mask_model: MaskModelShape | None = None
     envelope: Envelope | None = None
     release: Release | None = None
+    window_alone: Window = ((80, 80, 80), 0.4)
+    window_paired: Window = ((48, 48, 48), 0.6666)
 
 
 MR_INTENSITY: Final = IntensityMap(

@@ -19,6 +19,7 @@ from torch import nn
 
 from .conditioning import modality_tensor
 from .conditioning import spacing_tensor
+from .ddpm import Chain
 from .flow import TRAIN_TIMESTEPS
 from .flow import Schedule
 from .vocabulary import UNKNOWN_MODALITY
@@ -163,7 +164,7 @@ class Velocity:
         self,
         control: ControlStep | None,
         flow: FlowStep,
-        plan: Schedule,
+        plan: Schedule | Chain,
         *,
         condition: torch.Tensor | None,
         modality: int,

@@ -1,0 +1,143 @@
+"""Do the released networks at full width make a volume on this processor, and at what cost?
+
+    python -m benchmarks.released_on_cpu [--quick] [--threads N]
+
+The weights are drawn, so the images show nothing; the checkpoints are written in the released
+layout, imported, and loaded as released ones would be. `rflow-ct` follows a mask in 30 steps,
+`ddpm-ct` makes an image alone in 10, both 128 x 128 x 128 voxels. One run each, in a process of its
+own, whose greatest resident memory is told; `--quick` takes narrow networks and 32 voxels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.timing import quick_parser
+from benchmarks.timing import write_record
+from nvgen_aug.generators.maisi.generator import MaisiGenerator
+from nvgen_aug.generators.maisi.installation import import_weights
+from nvgen_aug.generators.maisi.sources import FolderSource
+from nvgen_aug.generators.maisi.variants import VARIANTS
+from nvgen_aug.generators.maisi.variants import Variant
+from nvgen_aug.spec import VolumeSpec
+from nvgen_aug.volume import Blob
+from tests.generators.released import NARROW
+from tests.generators.released import write_release
+
+# Variant, steps, and whether a mask is followed.
+RUNS = (("rflow-ct", 30, True), ("ddpm-ct", 10, False))
+
+
+def main() -> None:
+    """Write checkpoints, import them, make a volume of each, write the record."""
+    parser = quick_parser(__doc__ or "")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--stage", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.stage:
+        name, stage = arguments.stage.split(":")
+        print(json.dumps(_stage(name, stage, arguments.folder, is_quick=arguments.quick)))
+        return
+    numbers: dict[str, Any] = {}
+    for name, steps, has_mask in RUNS:
+        with tempfile.TemporaryDirectory(prefix="released-") as folder:
+            found: dict[str, Any] = {"steps": steps, "has_mask": has_mask}
+            for stage in ("write", "import", "generate"):
+                found[stage] = _in_a_process(name, stage, folder, arguments)
+                print(name, stage, found[stage], flush=True)
+        numbers[name] = found
+    settings = {"threads": arguments.threads, "load_average": list(os.getloadavg())}
+    write_record("released_on_cpu", settings, numbers, arguments)
+
+
+def _in_a_process(
+    name: str, stage: str, folder: str, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    words = ["--stage", f"{name}:{stage}", "--folder", folder, "--threads", str(arguments.threads)]
+    words += ["--quick"] if arguments.quick else []
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.released_on_cpu", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def _stage(name: str, stage: str, folder: Path, *, is_quick: bool) -> dict[str, Any]:
+    variant = (NARROW if is_quick else VARIANTS)[name]
+    begin = time.perf_counter()
+    found: dict[str, Any] = {}
+    if stage == "write":
+        write_release(folder / "release", variant, has_optimizer=is_quick)
+    elif stage == "import":
+        manifest = import_weights(variant, FolderSource(folder / "release"), folder / "home")
+        found["bytes"] = manifest.bytes
+    else:
+        found = _generate(variant, folder / "home", edge=32 if is_quick else 128)
+    found["seconds"] = round(time.perf_counter() - begin, 2)
+    # Linux tells it in KiB.
+    found["peak_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+    return found
+
+
+def _generate(variant: Variant, home: Path, edge: int) -> dict[str, Any]:
+    begin = time.perf_counter()
+    generator = MaisiGenerator(variant, weights=home)
+    loaded = time.perf_counter() - begin
+    steps, has_mask = next((steps, mask) for name, steps, mask in RUNS if name == variant.name)
+    spacing = 256.0 / edge
+    mask = Blob(_mask(edge), np.diag([spacing, spacing, spacing, 1.0])) if has_mask else None
+    spec = VolumeSpec(
+        variant.name,
+        seed=1,
+        size=(edge, edge, edge),
+        spacing=(spacing, spacing, spacing),
+        steps=steps,
+        mask=mask.digest() if mask else None,
+        allow_out_of_distribution=True,
+    )
+    begin = time.perf_counter()
+    latent = generator.latent(spec, mask)
+    sampled = time.perf_counter() - begin
+    begin = time.perf_counter()
+    volume = generator.decode(latent)
+    decoded = time.perf_counter() - begin
+    values = np.unique(volume.image)
+    assert len(values) > 1, "a constant image"
+    return {
+        "seconds_to_load": round(loaded, 2),
+        "seconds_to_sample": round(sampled, 2),
+        "seconds_to_decode": round(decoded, 2),
+        "voxel_values": [int(values.min()), int(values.max())],
+        "out_of_distribution": volume.provenance.out_of_distribution,
+    }
+
+
+def _mask(edge: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A body with a liver and two lungs, as ellipsoids."""
+    x, y, z = (2 * axis / edge - 1 for axis in np.indices((edge, edge, edge)))
+    label = np.where((x / 0.8) ** 2 + (y / 0.6) ** 2 < 1, 200, 0)
+    for centre, identity in (((-0.3, 0, 0.4), 28), ((0.3, 0, 0.4), 30), ((0.2, 0, -0.4), 1)):
+        a, b, c = centre
+        label[((x - a) / 0.25) ** 2 + ((y - b) / 0.3) ** 2 + ((z - c) / 0.35) ** 2 < 1] = identity
+    return label.astype(np.uint8)
+
+
+if __name__ == "__main__":
+    main()

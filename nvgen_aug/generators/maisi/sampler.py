@@ -1,0 +1,159 @@
+"""Sampler: from noise to a latent, by the solver and with the numerics that a spec asks for."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...spec import VolumeSpec
+from .conditioning import mask_bits
+from .conditioning import region_tensor
+from .ddpm import Chain
+from .ddpm import chain
+from .ddpm import walk
+from .flow import Schedule
+from .flow import draw_noise
+from .flow import schedule
+from .flow import solve
+from .masks.given_mask import body_region
+from .reference import Told
+from .reference import reference_ddpm
+from .reference import reference_flow
+from .reference import reference_noise
+from .variants import Variant
+from .velocity import ControlStep
+from .velocity import FlowStep
+from .velocity import Guidance
+from .velocity import Run
+from .velocity import Velocity
+
+# The kinds of chance in a volume have streams of their own, so that one mask can be kept while the
+# noise changes and the other way round.
+ANATOMY_STREAM, NOISE_STREAM, LINK_STREAM = 1, 2, 3
+
+
+@final
+class Sampler:
+    """The networks that lead from noise to a latent.
+
+    Args:
+        variant: Whose networks they are.
+        flow: The UNet.
+        control: The ControlNet, or `None`.
+        device: Where they run.
+        run_flow, run_control: How they run, if not by being called; `reference` calls them.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        flow: FlowStep,
+        control: ControlStep | None,
+        device: torch.device,
+        *,
+        run_flow: Run | None = None,
+        run_control: Run | None = None,
+    ) -> None:
+        self._variant = variant
+        self._flow = flow
+        self._control = control
+        self._device = device
+        self._run_flow = run_flow
+        self._run_control = run_control
+
+    @torch.inference_mode()
+    def latent(self, spec: VolumeSpec, label: NDArray[np.uint8] | None) -> torch.Tensor:
+        """`[1, C, x, y, z]` as the networks were trained on it, before it is scaled back.
+
+        Args:
+            spec: Resolved.
+            label: `[X, Y, Z]`, or `None` for an image alone.
+        """
+        assert spec.size is not None
+        small = [n // self._variant.compression for n in spec.size]
+        shape = (1, self._variant.autoencoder.latent, *small)
+        region = None
+        if self._variant.flow.body_region:
+            region = spec.body_region or (None if label is None else body_region(label))
+        batch = None if label is None else torch.from_numpy(label)[None]
+        make = self._reference if spec.numerics == "reference" else self._exact
+        return make(spec, shape, batch, region)
+
+    def _exact(
+        self,
+        spec: VolumeSpec,
+        shape: tuple[int, ...],
+        label: torch.Tensor | None,
+        region: tuple[str, str] | None,
+    ) -> torch.Tensor:
+        assert spec.spacing is not None
+        assert spec.modality is not None
+        assert spec.solver is not None
+        assert spec.steps is not None
+        condition, control, run_control = None, None, None
+        if label is not None:
+            control, run_control = self._control, self._run_control
+            condition = mask_bits(label.to(self._device), self._variant.flow.mask_bits)
+            condition = condition.contiguous(memory_format=torch.channels_last_3d)
+        told = None
+        if region is not None:
+            first, last = (region_tensor(name, self._variant.body_regions) for name in region)
+            told = (first, last)
+        plan: Chain | Schedule
+        if spec.solver == "ddpm":
+            plan = chain(spec.steps)
+        else:
+            plan = schedule(spec.steps, math.prod(shape[2:]), spec.numerics, spec.solver)
+        velocity = Velocity(
+            control,
+            self._flow,
+            plan,
+            condition=condition,
+            modality=self._variant.modalities[spec.modality],
+            spacing=spec.spacing,
+            guidance=Guidance(spec.guidance or 0.0, spec.guidance_interval),
+            regions=told,
+            run_control=run_control,
+            run_flow=self._run_flow,
+        )
+        noise = draw_noise(shape, stream(spec.seed, NOISE_STREAM)).to(self._device)
+        if isinstance(plan, Chain):
+            return walk(velocity, noise, plan, stream(spec.seed, LINK_STREAM))
+        return solve(velocity, noise, plan)
+
+    def _reference(
+        self,
+        spec: VolumeSpec,
+        shape: tuple[int, ...],
+        label: torch.Tensor | None,
+        region: tuple[str, str] | None,
+    ) -> torch.Tensor:
+        assert spec.spacing is not None
+        assert spec.modality is not None
+        assert spec.steps is not None
+        names = self._variant.body_regions
+        knows_modality = self._variant.flow.class_embeds is not None
+        told = Told(
+            label=label,
+            modality=self._variant.modalities[spec.modality] if knows_modality else None,
+            spacing=spec.spacing,
+            regions=region and (names.index(region[0]), names.index(region[1]), len(names)),
+            guidance=spec.guidance or 0.0,
+        )
+        control = None if self._control is None else self._control.network
+        noise, generator = reference_noise(
+            shape, spec.seed, self._device, is_paired=label is not None
+        )
+        if spec.solver == "ddpm":
+            return reference_ddpm(self._flow.network, control, told, noise, spec.steps, generator)
+        return reference_flow(self._flow.network, control, told, noise, spec.steps)
+
+
+def stream(seed: int, kind: int) -> int:
+    """The seed of one kind of chance in a volume."""
+    state = np.random.SeedSequence([seed, kind]).generate_state(1, np.uint64)
+    return int(state[0] % np.uint64(2**63))

@@ -1,0 +1,206 @@
+"""Imported weights make volumes through the same door as the small model's."""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
+from typing import final
+
+import numpy as np
+import pytest
+
+from nvgen_aug.assembly import load_generator
+from nvgen_aug.cache import VolumeCache
+from nvgen_aug.errors import LabelError
+from nvgen_aug.errors import SpecError
+from nvgen_aug.errors import WeightsError
+from nvgen_aug.generators.base import Generator
+from nvgen_aug.generators.maisi import variants
+from nvgen_aug.generators.maisi.generator import MaisiGenerator
+from nvgen_aug.labels import LabelMap
+from nvgen_aug.serving import Engine
+from nvgen_aug.spec import VolumeSpec
+from nvgen_aug.volume import Blob
+from tests.contracts.generator import GeneratorContract
+from tests.generators.released import NARROW
+from tests.generators.released import install
+
+AFFINE = np.diag([8.0, 8.0, 8.0, 1.0])
+
+
+def loaded(name: str) -> MaisiGenerator:
+    with TemporaryDirectory() as folder:
+        return MaisiGenerator(NARROW[name], weights=install(Path(folder), NARROW[name]))
+
+
+class _Released(GeneratorContract, ABC):
+    name: ClassVar[str]
+
+    @classmethod
+    def make(cls) -> Generator:
+        return loaded(cls.name)
+
+
+@final
+class TestDdpmCt(_Released):
+    name = "ddpm-ct"
+
+
+@final
+class TestRflowCt(_Released):
+    name = "rflow-ct"
+
+
+@final
+class TestRflowMr(_Released):
+    name = "rflow-mr"
+
+
+@final
+class TestRflowMrBrain(_Released):
+    name = "rflow-mr-brain"
+
+
+@pytest.fixture(scope="module")
+def ddpm() -> MaisiGenerator:
+    return loaded("ddpm-ct")
+
+
+@pytest.fixture(scope="module")
+def rflow() -> MaisiGenerator:
+    return loaded("rflow-ct")
+
+
+@pytest.fixture(scope="module")
+def brain() -> MaisiGenerator:
+    return loaded("rflow-mr-brain")
+
+
+def organs() -> Blob:
+    label = np.zeros((32, 32, 32), np.uint8)
+    label[6:26, 6:26, 4:28] = 200
+    label[10:16, 10:20, 8:14] = 1
+    label[10:16, 10:20, 18:26] = 28
+    return Blob(label, AFFINE)
+
+
+def test_an_image_under_a_mask_has_the_mask_as_its_label(rflow: MaisiGenerator) -> None:
+    mask = organs()
+    volume = rflow.generate(VolumeSpec("rflow-ct", seed=1, mask=mask.digest()), mask).volume
+    assert volume.label is not None
+    np.testing.assert_array_equal(volume.label[0], mask.array)
+    assert (volume.image[volume.label == 0] == -1000).all()
+    assert volume.image.min() >= -1000
+    assert volume.image.max() <= 1000
+    assert volume.provenance.mask_source == mask.digest()
+
+
+def test_the_mask_steers_the_image(rflow: MaisiGenerator, ddpm: MaisiGenerator) -> None:
+    for generator in (rflow, ddpm):
+        mask = organs()
+        other = Blob(np.where(mask.array == 1, 3, mask.array), AFFINE)
+        spec = VolumeSpec(generator.card.name, seed=1, steps=2)
+        one, two = (
+            generator.latent(replace(spec, mask=m.digest()), m).tensor for m in (mask, other)
+        )
+        assert np.abs(one.astype(float) - two.astype(float)).max() > 0.01
+
+
+def test_a_body_that_was_drawn_is_in_the_provenance(rflow: MaisiGenerator) -> None:
+    mask = organs()
+    bare = Blob(np.where(mask.array == 200, 0, mask.array), AFFINE)
+    volume = rflow.generate(VolumeSpec("rflow-ct", seed=1, mask=bare.digest()), bare).volume
+    assert volume.label is not None
+    assert (volume.label == 200).any()
+    assert volume.provenance.mask_source == f"{bare.digest()} in a drawn body"
+
+
+def test_the_body_region_is_told_to_ddpm(ddpm: MaisiGenerator) -> None:
+    spec = VolumeSpec("ddpm-ct", seed=1)
+    default, same, other = (
+        ddpm.latent(replace(spec, body_region=region)).tensor
+        for region in (None, ("chest", "abdomen"), ("head", "head"))
+    )
+    np.testing.assert_array_equal(default, same)
+    assert not np.array_equal(default, other)
+
+
+def test_without_a_word_the_body_region_is_that_of_the_mask(ddpm: MaisiGenerator) -> None:
+    mask = organs()
+    spec = VolumeSpec("ddpm-ct", seed=1, mask=mask.digest())
+    silent = ddpm.latent(spec, mask).tensor
+    said = ddpm.latent(replace(spec, body_region=("chest", "abdomen")), mask).tensor
+    np.testing.assert_array_equal(silent, said)
+
+
+def test_guidance_on_the_modality_leads_somewhere_else(brain: MaisiGenerator) -> None:
+    spec = VolumeSpec("rflow-mr-brain", seed=1)
+    assert brain.card.resolve(spec).guidance == 2.0
+    guided, plain = (brain.latent(replace(spec, guidance=g)).tensor for g in (2.0, 0.0))
+    assert not np.array_equal(guided, plain)
+
+
+def test_every_modality_makes_an_image_of_its_own(brain: MaisiGenerator) -> None:
+    made = {
+        name: brain.latent(
+            VolumeSpec("rflow-mr-brain", seed=1, modality=name, steps=1)
+        ).tensor.tobytes()
+        for name in brain.card.modalities
+    }
+    assert len(made) == 11
+    assert len(set(made.values())) == 11
+
+
+def test_an_image_only_variant_refuses_labels_with_the_ways_out(brain: MaisiGenerator) -> None:
+    assert not brain.card.has_labels
+    with pytest.raises(LabelError, match="use a variant with labels"):
+        LabelMap({"liver": 1}, others="background").bind(brain.card)
+    with pytest.raises(SpecError, match="images alone"):
+        brain.card.resolve(VolumeSpec("rflow-mr-brain", seed=1, mask="ab" * 32))
+
+
+def test_a_volume_without_a_label_goes_through_engine_and_cache(
+    brain: MaisiGenerator, tmp_path: Path
+) -> None:
+    spec = VolumeSpec("rflow-mr-brain", seed=3)
+    with Engine(brain, VolumeCache(tmp_path)) as engine:
+        fresh = engine.fetch(spec)
+        again = engine.fetch(spec)
+        assert engine.stats().generated == 1
+    assert fresh.label is None
+    assert again.label is None
+    np.testing.assert_array_equal(fresh.image, again.image)
+
+
+def test_outside_the_training_data_the_provenance_says_in_what(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    narrow = replace(NARROW["rflow-ct"], envelope=variants.CT_ENVELOPE)
+    made = MaisiGenerator(narrow, weights=install(tmp_path, narrow))
+    with pytest.raises(SpecError, match=r"not trained for this: size \(32, 32, 32\).*row"):
+        made.latent(VolumeSpec("rflow-ct", seed=1))
+    latent = made.latent(VolumeSpec("rflow-ct", seed=1, allow_out_of_distribution=True))
+    assert latent.provenance.out_of_distribution.startswith("size (32, 32, 32) is none")
+    assert latent.provenance.licence == "NVIDIA Open Model License"
+
+
+def test_what_is_installed_is_loaded_by_its_name_and_tells_its_licence_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NVGEN_AUG_HOME", str(tmp_path))
+    with pytest.raises(WeightsError, match="run `nvgen-aug weights import rflow-mr`"):
+        load_generator("rflow-mr")
+    home = install(tmp_path / "made", NARROW["rflow-mr"])
+    (tmp_path / "weights").mkdir()
+    home.rename(tmp_path / "weights" / "rflow-mr")
+    monkeypatch.setitem(variants.VARIANTS, "rflow-mr", NARROW["rflow-mr"])  # type: ignore[arg-type]
+    load_generator("rflow-mr")
+    card = load_generator("rflow-mr").card
+    assert card.name == "rflow-mr"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"weights of `rflow-mr`: {card.licence}"
+    ]
+    assert "non-commercial" in card.licence
