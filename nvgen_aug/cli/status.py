@@ -148,7 +148,7 @@ def _rows(address: str, found: Status) -> list[tuple[str, str]]:
         ("made", f"{found.generated} generated, {found.decoded} decoded again"),
         ("hits", f"{found.hit_share:.0%} of {found.fetched} fetches, {found.joined} shared"),
         ("trouble", f"{found.failures} failed, {found.refused} put off, {found.unsaved} unsaved"),
-        ("memory", f"{found.memory / 1e6:.0f} MB, {found.steps_down} times less at a time"),
+        ("memory", f"{found.memory / 1e6:.0f} MB, ran out of it {found.steps_down} times"),
         ("clients", f"{found.clients}, {found.free_slots} of {found.slots} ring slots free"),
         ("last error", found.last_error or "none"),
     ]
