@@ -22,8 +22,8 @@ try:
 except ImportError:  # torch's builds for a processor come without it
     triton = None
 
-# Of a block: enough for a full warp each to load, few enough for registers.
-_ELEMENTS: Final = 16384
+# Of a block: 32 for each thread of four warps, which registers hold.
+_ELEMENTS: Final = 4096
 
 
 def group_norm_silu(
