@@ -84,6 +84,11 @@ def _record(path: Path) -> Iterator[str]:
         yield bars_table(bars)
     if contests:
         yield f"![{path.stem}, as a chart]({(CHARTS / path.stem).as_posix()}.png)"
+    # A benchmark that is no contest lays its own table and plot beside its record.
+    if path.with_suffix(".md").is_file():
+        yield path.with_suffix(".md").read_text(encoding="utf-8").strip()
+    if path.with_suffix(".png").is_file():
+        yield f"![{path.stem}, as a plot](../benchmarks/results/{path.stem}.png)"
 
 
 def _circumstances(record: RunRecord) -> str:

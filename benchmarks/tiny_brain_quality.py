@@ -65,13 +65,13 @@ class Effort:
         training: Stand-ins that the linear code and the segmenter learn from.
         held_out: Stand-ins that everything is measured on.
         segmenter_steps: Optimizer steps of the segmenter.
-        euler_steps: Of each generated volume; `None` is the variant's default.
+        evaluations: Of the flow, for each volume; `None` is the variant's default.
     """
 
     training: int = 300
     held_out: int = 24
     segmenter_steps: int = 900
-    euler_steps: int | None = None
+    evaluations: int | None = None
 
 
 def main() -> None:
@@ -92,14 +92,14 @@ def main() -> None:
     segmenter.train(pool, effort.segmenter_steps, lambda step, loss: next(steps, None))
     generator = MaisiGenerator(TINY_BRAIN, weights=arguments.weights)
     generated = [
-        generate_under(generator, stand_in, index, effort.euler_steps)
+        generate_under(generator, stand_in, index, effort.evaluations)
         for index, stand_in in enumerate(track(held_out, "Generating under their masks"))
     ]
     labels = [stand_in.label for stand_in in held_out]
     real = judge(segmenter, [stand_in.image for stand_in in held_out], labels)
     synthetic = judge(segmenter, generated, labels)
     numbers["segmenter"] = {"on_stand_ins": real.to_dict(), "on_generated": synthetic.to_dict()}
-    numbers["variety"] = measure_variety(generator, effort.euler_steps)
+    numbers["variety"] = measure_variety(generator, effort.evaluations)
     numbers["weights_digest"] = generator.card.weights_digest
     bars = compare_with_bars(numbers)
     numbers["bars"] = bars
@@ -110,7 +110,8 @@ def main() -> None:
         "training_stand_ins": effort.training,
         "held_out_stand_ins": effort.held_out,
         "segmenter_steps": effort.segmenter_steps,
-        "euler_steps": effort.euler_steps or TINY_BRAIN.steps,
+        "solver": TINY_BRAIN.solver,
+        "evaluations": effort.evaluations or TINY_BRAIN.steps,
     }
     write_record("tiny_brain_quality", settings, numbers, arguments)
 
@@ -142,7 +143,7 @@ def measure_autoencoder(weights: Path, pool: Pool, held_out: Sequence[StandIn]) 
 
 
 def generate_under(
-    generator: MaisiGenerator, stand_in: StandIn, seed: int, euler_steps: int | None
+    generator: MaisiGenerator, stand_in: StandIn, seed: int, evaluations: int | None
 ) -> NDArray[np.float32]:
     """An image in network units under the mask of a stand-in, in its contrast."""
     mask = Blob(stand_in.label, stand_in.affine)
@@ -151,18 +152,18 @@ def generate_under(
         seed=seed,
         modality=stand_in.modality,
         mask=mask.digest(),
-        steps=euler_steps,
+        steps=evaluations,
     )
     return _network_units(generator.generate(generator.card.resolve(spec), mask).volume.image)
 
 
-def measure_variety(generator: MaisiGenerator, euler_steps: int | None) -> dict[str, float]:
+def measure_variety(generator: MaisiGenerator, evaluations: int | None) -> dict[str, float]:
     """Mean voxel standard deviation over eight T1 volumes, inside any of the brains."""
     stand_ins = StandIns("held-out", modality=MODALITIES[0], lesions=False)
     real = [stand_ins.make(index).image for index in range(SEEDS)]
     made = []
     for seed in track(range(SEEDS), "Generating eight seeds"):
-        spec = VolumeSpec(TINY_BRAIN.name, seed=seed, modality=MODALITIES[0], steps=euler_steps)
+        spec = VolumeSpec(TINY_BRAIN.name, seed=seed, modality=MODALITIES[0], steps=evaluations)
         volume = generator.generate(generator.card.resolve(spec)).volume
         made.append(_network_units(volume.image))
     inside = np.stack([*real, *made]).max(axis=0) > 0

@@ -42,7 +42,7 @@ def main() -> None:
     ]
     size = " × ".join(map(str, generator.card.default_size))
     standing = hold(
-        f"`{variant}`, {size}, {generator.card.default_steps} steps",
+        f"`{variant}`, {size}, {generator.card.default_solver} at {generator.card.default_steps}",
         entrants,
         rounds=1 if arguments.quick else arguments.runs,
     )
@@ -50,6 +50,7 @@ def main() -> None:
     settings = {
         "variant": variant,
         "size": list(generator.card.default_size),
+        "solver": generator.card.default_solver,
         "steps": generator.card.default_steps,
     }
     conclude("volume_time", arguments, [standing], bars, settings)

@@ -38,6 +38,7 @@ TINY: Final = replace(
     legal_sizes=((32,), (32,), (32,)),
     spacing=(6.0, 6.0, 6.0),
     spacing_range=(6.0, 6.0),
+    solver="euler",
     steps=2,
 )
 
