@@ -109,7 +109,7 @@ class Making:
             NvgenError: if it cannot.
         """
         what = f"`{self._card.name}` failed on the smallest volume that it can make"
-        self._job(what, self._maker.prove)
+        self._job(what, self._maker.prove, is_volume=False)
 
     def keep(self, blob: Blob) -> str:
         """Keep a blob in memory, and in the cache if there is one."""
@@ -127,7 +127,7 @@ class Making:
         """Let go of the generator."""
         self._maker.close()
 
-    def _job(self, what: str, work: Callable[[], T]) -> T:
+    def _job(self, what: str, work: Callable[[], T], *, is_volume: bool = True) -> T:
         """Run the generator, with ever less memory if it runs out of it."""
         while True:
             self._tally.begin()
@@ -145,7 +145,7 @@ class Making:
                 if known is error:
                     raise
                 raise known from error
-            self._tally.end()
+            self._tally.end(is_volume=is_volume)
             return made
 
     def _mask(self, spec: VolumeSpec) -> Blob | None:

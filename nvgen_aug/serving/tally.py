@@ -96,14 +96,15 @@ class Tally:
         """The job has come further."""
         self._progress = self._clock()
 
-    def end(self, error: str = "") -> None:
-        """The job is done, or failed with an error."""
+    def end(self, error: str = "", *, is_volume: bool = True) -> None:
+        """The job is done, or failed with an error; a canary is no volume."""
         with self._lock:
             now = self._clock()
             if self._began is not None and not error:
                 self._longest = max(self._longest, now - self._began)
-                self._done.append(now)
                 self._proof = now
+                if is_volume:
+                    self._done.append(now)
             self._began = None
             self._error = error
 

@@ -288,3 +288,21 @@ def test_its_networks_are_not_trained(generator: MaisiGenerator) -> None:
     for network in (v for v in vars(generator).values() if isinstance(v, nn.Module)):
         assert not network.training
         assert not any(p.requires_grad for p in network.parameters())
+
+
+def test_every_evaluation_of_the_flow_is_a_sign_of_life(
+    generator: MaisiGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signs: list[int] = []
+    monkeypatch.setattr(generator, "on_progress", lambda: signs.append(1))
+    generator.latent(spec(steps=3))
+    assert len(signs) == 3
+
+
+def test_a_generator_that_cannot_make_its_smallest_volume_cannot_prove_itself(
+    generator: MaisiGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator.prove()
+    monkeypatch.setattr(generator, "_scale_factor", float("nan"))
+    with pytest.raises(GenerationError, match="seed 0"):
+        generator.prove()

@@ -333,3 +333,51 @@ def test_masks_outlive_the_engine_in_the_cache(tmp_path: Path) -> None:
         label = engine.fetch(phantom(1, mask=digest)).label
     assert label is not None
     np.testing.assert_array_equal(label[0], mask)
+
+
+def test_a_canary_goes_before_all_that_waits_and_is_shared() -> None:
+    class Proving(Gated):
+        def prove(self) -> None:
+            self.seeds.append(-1)
+
+    generator = Proving()
+    with Engine(generator) as engine:
+        first = engine.submit(phantom(0))
+        assert generator.begun.wait(SECONDS)
+        second = engine.submit(phantom(1))
+        canary = engine.prove()
+        assert engine.prove() is canary
+        generator.gate.set()
+        for future in (first, second, canary):
+            future.result(SECONDS)  # type: ignore[attr-defined]
+        assert generator.seeds == [0, -1, 1]
+        assert engine.health().is_ready
+
+
+def test_a_canary_that_dies_says_why_and_the_engine_goes_on() -> None:
+    class Broken(Gated):
+        def prove(self) -> None:
+            msg = "no kernel image is available"
+            raise RuntimeError(msg)
+
+    generator = Broken()
+    generator.gate.set()
+    with Engine(generator) as engine:
+        with pytest.raises(GenerationError, match=r"smallest volume.*no kernel image"):
+            engine.prove().result(SECONDS)
+        assert not engine.health().is_ready
+        engine.fetch(phantom(1))
+        assert engine.health().is_ready
+
+
+def test_an_engine_that_is_closed_fails_its_canary() -> None:
+    generator = Gated()
+    engine = Engine(generator)
+    flight = engine.submit(phantom(0))
+    assert generator.begun.wait(SECONDS)
+    canary = engine.prove()
+    engine.close(timeout=0.0)
+    with pytest.raises(SourceError, match="closed"):
+        canary.result(SECONDS)
+    generator.gate.set()
+    flight.result(SECONDS)

@@ -290,6 +290,19 @@ def test_a_proof_is_good_for_a_minute() -> None:
     assert not tally.health().is_ready
 
 
+def test_a_canary_is_a_proof_and_no_volume() -> None:
+    now = 0.0
+    tally = Tally(lambda: now)
+    now = 60.0
+    tally.begin()
+    tally.end(is_volume=False)
+    assert tally.health().is_ready
+    assert tally.health().volumes_per_minute == 0.0
+    tally.begin()
+    tally.end()
+    assert tally.health().volumes_per_minute == 1.0
+
+
 def test_a_failure_takes_the_proof_back() -> None:
     tally = Tally(lambda: 0.0)
     tally.begin()

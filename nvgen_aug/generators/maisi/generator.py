@@ -216,6 +216,7 @@ class MaisiGenerator(Generator):
             source = f"{spec.mask} in a drawn body" if given.has_drawn_body else spec.mask
         elif self._template is not None:
             label, source = self._drawn_label(self._template, spec, grid), "drawn"
+        self._sampler.on_step = self.on_progress
         tensor = self._sampler.latent(spec, label) / self._scale_factor
         check_finite(tensor, "latent", spec.seed)
         return Latent(

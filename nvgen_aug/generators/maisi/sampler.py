@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import final
 
 import numpy as np
@@ -64,6 +65,7 @@ class Sampler:
         self._device = device
         self._run_flow = run_flow
         self._run_control = run_control
+        self.on_step: Callable[[], None] = lambda: None  # called before each evaluation
 
     @torch.inference_mode()
     def latent(self, spec: VolumeSpec, label: NDArray[np.uint8] | None) -> torch.Tensor:
@@ -120,10 +122,15 @@ class Sampler:
             run_control=run_control,
             run_flow=self._run_flow,
         )
+
+        def evaluated(x: torch.Tensor, k: int) -> torch.Tensor:
+            self.on_step()
+            return velocity(x, k)
+
         noise = draw_noise(shape, stream(spec.seed, NOISE_STREAM)).to(self._device)
         if isinstance(plan, Chain):
-            return walk(velocity, noise, plan, stream(spec.seed, LINK_STREAM))
-        return solve(velocity, noise, plan)
+            return walk(evaluated, noise, plan, stream(spec.seed, LINK_STREAM))
+        return solve(evaluated, noise, plan)
 
     def _reference(
         self,
