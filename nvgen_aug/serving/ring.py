@@ -60,7 +60,17 @@ class Ring:
         SourceError: if there is not that much memory.
     """
 
-    __slots__ = ("_free", "_lock", "_map", "_memory", "fd", "name", "slot_bytes", "slots")
+    __slots__ = (
+        "_contents",
+        "_free",
+        "_lock",
+        "_map",
+        "_memory",
+        "fd",
+        "name",
+        "slot_bytes",
+        "slots",
+    )
 
     def __init__(self, slots: int, slot_bytes: int) -> None:
         self.name = secrets.token_hex(8)
@@ -80,7 +90,8 @@ class Ring:
             msg = f"no memory for a ring of {slots} slots of {slot_bytes >> 20} MiB: {error}"
             raise SourceError(msg) from error
         self._memory = np.frombuffer(self._map, dtype=np.uint8).reshape(slots, slot_bytes)
-        self._free = list(range(slots))
+        self._free = list(range(slots))  # the one that was used longest ago comes first
+        self._contents = [""] * slots
         self._lock = Condition()
 
     @property
@@ -89,14 +100,26 @@ class Ring:
         return len(self._free)
 
     @contextmanager
-    def lease(self) -> Iterator[int]:
-        """A slot to fill, waited for if none is free, and given back whatever happens."""
+    def lease(self, content: str = "") -> Iterator[tuple[int, bool]]:
+        """A slot to fill, waited for if none is free, and given back whatever happens.
+
+        Args:
+            content: A name for what will lie in it; `""` if that is not to be found again.
+
+        Yields:
+            The slot, and whether what has that name lies in it already.
+        """
         with self._lock:
             while not self._free:
                 self._lock.wait()
-            slot = self._free.pop()
+            slot = next((s for s in self._free if self._holds(s, content)), self._free[0])
+            self._free.remove(slot)
+            is_there = self._holds(slot, content)
+            if not is_there:
+                self._contents[slot] = ""
         try:
-            yield slot
+            yield slot, is_there
+            self._contents[slot] = content  # not reached if it was left half filled
         finally:
             with self._lock:
                 self._free.append(slot)
@@ -111,6 +134,9 @@ class Ring:
         """The bytes of one slot."""
         memory: NDArray[np.uint8] = self._memory[number]
         return memory
+
+    def _holds(self, slot: int, content: str) -> bool:
+        return content != "" and self._contents[slot] == content
 
     def close(self) -> None:
         """Unmap; clients that still read keep their own mapping."""

@@ -58,6 +58,36 @@ def test_a_client_refuses_memory_of_another_size_or_without_seals(ring: r.Ring) 
     os.close(fd)
 
 
+def lease(ring: r.Ring, content: str) -> tuple[int, bool]:
+    with ring.lease(content) as leased:
+        return leased
+
+
+def test_what_lies_in_a_slot_is_found_again_until_the_slot_is_needed(ring: r.Ring) -> None:
+    first, _ = lease(ring, "a")
+    assert lease(ring, "b") == (1 - first, False)
+    assert lease(ring, "a") == (first, True)
+    assert lease(ring, "c") == (1 - first, False)
+    assert lease(ring, "b") == (first, False)
+
+
+def test_a_slot_without_a_name_is_never_found_again(ring: r.Ring) -> None:
+    assert [lease(ring, "")[1] for _ in range(4)] == [False] * 4
+
+
+def test_a_slot_that_was_left_half_filled_is_not_found_again(ring: r.Ring) -> None:
+    with pytest.raises(KeyError), ring.lease("a"):
+        raise KeyError
+    assert [lease(ring, "a")[1] for _ in range(2)] == [False, True]
+
+
+def test_two_who_want_the_same_at_once_do_not_share_a_slot(ring: r.Ring) -> None:
+    lease(ring, "a")
+    with ring.lease("a") as one, ring.lease("a") as other:
+        assert (one[1], other[1]) == (True, False)
+        assert one[0] != other[0]
+
+
 def test_a_slot_is_waited_for_and_comes_back_whatever_happens(ring: r.Ring) -> None:
     has_third = threading.Event()
 
@@ -69,7 +99,7 @@ def test_a_slot_is_waited_for_and_comes_back_whatever_happens(ring: r.Ring) -> N
 
     def hold_both_and_fail() -> None:
         with ring.lease() as one, ring.lease() as other:
-            assert {one, other} == {0, 1}
+            assert {one[0], other[0]} == {0, 1}
             thread.start()
             assert not has_third.is_set()
             raise KeyError

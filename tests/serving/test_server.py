@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from nvgen_aug.card import VariantCard
+from nvgen_aug.crop import Crop
 from nvgen_aug.errors import FetchTimeout
 from nvgen_aug.errors import ServerUnavailable
 from nvgen_aug.errors import SourceError
@@ -211,6 +212,17 @@ def test_a_volume_larger_than_a_slot_arrives_whole() -> None:
         for seed in range(3):
             assert_same(client.fetch(phantom(seed)), made_directly(phantom(seed)))
         assert server.ring.wait_until_free(2, timeout=30.0)
+
+
+def test_volumes_and_their_parts_asked_for_again_arrive_as_the_first_time() -> None:
+    crops = (None, Crop((0, 0, 0), (8, 8, 8)), Crop((4, 0, 0), (8, 8, 8)))
+    with (
+        served(Engine(PhantomGenerator()), Ring(3, 1 << 21)) as (_, address),
+        Client(address) as client,
+    ):
+        for seed, crop in [(seed, crop) for _ in range(2) for seed in range(2) for crop in crops]:
+            expected = made_directly(phantom(seed)).cropped(crop)
+            np.testing.assert_array_equal(client.fetch(phantom(seed), crop).image, expected.image)
 
 
 def test_the_slot_of_a_client_that_dies_comes_back(running: tuple[Server, str]) -> None:
