@@ -107,10 +107,12 @@ def _check(loader: Any, trainer: Trainer) -> None:
             "(not `shuffle` and not `batch_sampler`), and leave `overfit_batches` at 0"
         )
         raise DataError(msg)
-    if sampler.num_replicas != trainer.world_size:
+    # Fewer than processes, where several hold one model.
+    ranks = (trainer.distributed_sampler_kwargs or {}).get("num_replicas", 1)
+    if sampler.num_replicas != ranks:
         msg = (
             f"the sampler was made for {sampler.num_replicas} ranks, but the Trainer has "
-            f"{trainer.world_size}, so ranks would see the same samples; make it inside "
+            f"{ranks}, so ranks would see the same samples; make it inside "
             "`train_dataloader`, where the ranks are known"
         )
         raise DataError(msg)
