@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from .card import VariantCard as VariantCard
     from .crop import Crop as Crop
     from .crop import CropRule as CropRule
+    from .data.census import Census as Census
+    from .data.counting import census as census
     from .data.holdout import SyntheticHoldout as SyntheticHoldout
+    from .data.strata import Strata as Strata
     from .data.synthetic import SyntheticDataset as SyntheticDataset
     from .data.synthetic_real import SyntheticRealDataset as SyntheticRealDataset
     from .generators.phantom import PhantomGenerator as PhantomGenerator
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 # Names are resolved on first use, so that `nvgen-aug --help` does not import torch.
 _HOME = {
+    "Census": "data.census",
     "Constant": "schedule",
     "Cosine": "schedule",
     "Crop": "crop",
@@ -53,6 +57,7 @@ _HOME = {
     "RandSyntheticVolumed": "transforms",
     "Recipe": "recipe",
     "RunRecord": "record",
+    "Strata": "data.strata",
     "SyntheticDataset": "data.synthetic",
     "SyntheticHoldout": "data.holdout",
     "SyntheticRealDataset": "data.synthetic_real",
@@ -61,6 +66,7 @@ _HOME = {
     "VolumeCache": "cache",
     "VolumeSource": "source",
     "VolumeSpec": "spec",
+    "census": "data.counting",
     "load_generator": "assembly",
     "open_source": "assembly",
     "serve": "assembly",

@@ -31,7 +31,10 @@ class Provenance:
         seed: The spec's seed.
         mask_source: Where the label came from: `"drawn"`, or the digest of a mask.
         crop: `"x,y,z+sx,sy,sz"` if only a part was delivered.
-        status: `"planned"`, or `"substitute"` after a failure.
+        status: `"planned"`, `"substitute"` after a failure, or `"repeated"` for a real case
+            in the place of a synthetic one.
+        stratum: Which kind of volume was asked for, such as `"lesion < 10 mm"`; empty
+            where there are no strata.
         reuse: How often this volume was used before in the plan.
         licence: Licence of the weights, or of nothing.
         version: Version of this package that made the volume.
@@ -49,6 +52,7 @@ class Provenance:
     mask_source: str = ""
     crop: str = ""
     status: str = "planned"
+    stratum: str = ""
     reuse: int = 0
     licence: str = ""
     version: str = ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields
+from dataclasses import replace
 from itertools import product
 from numbers import Real
 from pathlib import Path
@@ -55,6 +57,23 @@ class Lesions:
         # Tenths of a millimetre: specs stay readable, and lose nothing.
         diameters = [round(float(np.exp(rng.uniform(low, high))), 1) for _ in range(number)]
         return sorted(diameters, reverse=True)
+
+    def between(self, least: float = 0.0, below: float = math.inf) -> Lesions | None:
+        """At least one of these lesions, and only of these sizes; `None` if none is so large.
+
+        Args:
+            least: Least diameter in mm.
+            below: Diameter in mm that is too large already.
+        """
+        # Diameters are drawn in tenths of a millimetre.
+        low = math.ceil(round(10 * max(self.diameter[0], least), 6)) / 10
+        high = min(
+            self.diameter[1],
+            math.ceil(round(10 * below, 6) - 1) / 10 if below < math.inf else below,
+        )
+        if low > high or self.count[1] == 0:
+            return None
+        return Lesions((max(1, self.count[0]), self.count[1]), (low, high))
 
 
 @final
@@ -177,6 +196,47 @@ class Recipe:
     def gives_labels(self, card: VariantCard) -> bool:
         """Whether its volumes come with labels from the variant of a card."""
         return card.has_labels and (card.draws_labels or self.mask is not None)
+
+    def having(self, name: str, least: float = 0.0, below: float = math.inf) -> Recipe:
+        """This recipe for volumes that show a label, or only lesions of some size of it.
+
+        Args:
+            name: Label name: a pathology of this recipe, or an anatomy.
+            least: Least diameter in mm.
+            below: Diameter in mm that is too large already.
+
+        Raises:
+            SpecError: if this recipe draws no such lesion.
+        """
+        kind = (self.pathology or {}).get(name)
+        if kind is None and least <= 0 and below == math.inf:
+            anatomy = self.anatomy if name in self.anatomy else (*self.anatomy, name)
+            return replace(self, anatomy=anatomy)
+        if kind is None:
+            msg = (
+                f"the recipe draws no `{name}`, so no size of it can be asked for; name it: "
+                f'Recipe(pathology={{"{name}": Lesions(diameter=(4, 20))}})'
+            )
+            raise SpecError(msg)
+        assert isinstance(kind, Lesions)
+        lesions = kind.between(least, below)
+        if lesions is None:
+            low, high = kind.diameter
+            msg = (
+                f"the recipe draws {kind.count[0]} to {kind.count[1]} `{name}` of {low:g} to "
+                f"{high:g} mm, none of {least:g} to {below:g} mm; widen its `pathology`"
+            )
+            raise SpecError(msg)
+        return replace(
+            self, pathology={**(self.pathology or {}), name: lesions}, pathology_share=1.0
+        )
+
+    def lacking(self, name: str) -> Recipe:
+        """This recipe for volumes in which a label is not asked for."""
+        pathology = {n: kind for n, kind in (self.pathology or {}).items() if n != name}
+        return replace(
+            self, anatomy=tuple(n for n in self.anatomy if n != name), pathology=pathology
+        )
 
     def check(self, card: VariantCard) -> None:
         """Raise `SpecError` now for anything that the card's variant can never make."""

@@ -15,6 +15,7 @@ from ..errors import NvgenError
 from ..record import package_version
 from .bench import bench
 from .cache import cache
+from .census import census
 from .demo import demo
 from .doctor import doctor
 from .engines import engines
@@ -64,6 +65,7 @@ def _root(
 
 app.command()(demo)
 app.command()(generate)
+app.command()(census)
 app.command()(plan)
 app.command()(serve)
 app.command()(status)

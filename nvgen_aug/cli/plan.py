@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence
+from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..data.census import Census
 from ..data.demand import Demand
 from ..data.demand import demand_of
 from ..data.plan import Plan
@@ -16,6 +20,7 @@ from ..data.plan import epoch_length_for
 from ..data.report import BlendReport
 from ..data.report import EpochShare
 from ..data.report import blend_report
+from ..data.strata import Strata
 from ..errors import DataError
 from ..schedule import Schedule
 from ..schedule_text import schedule_from_text
@@ -25,10 +30,15 @@ from .terminal import say
 
 
 def plan(
-    real: Annotated[int, typer.Option(min=0, help="How many real cases there are.")],
     ratio: Annotated[
         str, typer.Option(help="Share of synthetic samples, or a schedule of it; see above.")
     ],
+    real: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="How many real cases there are.", show_default="those of --census"
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples of a batch on one rank.")] = 1,
     epochs: Annotated[
         int | None,
@@ -63,6 +73,22 @@ def plan(
         float | None, typer.Option(help="Time of one training step, to say who waits for whom.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where a measured model runs: cpu or cuda.")] = "cpu",
+    census: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="JSON", help="What the real cases show, from `nvgen-aug census`; for --goal."
+        ),
+    ] = None,
+    goal: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION=SHARE",
+            help="Share of all samples that is to show something; may be given several times.",
+        ),
+    ] = None,
+    control: Annotated[
+        bool, typer.Option("--control", help="Repeat real cases where draws would stand.")
+    ] = False,
 ) -> None:
     """Print what a training run will see, epoch by epoch, without data, model or GPU.
 
@@ -83,10 +109,14 @@ def plan(
     \b
     Example:
       nvgen-aug plan --real 50 --ratio 0.3 --batch-size 4 --epochs 3 --show 8
+      nvgen-aug plan --census census.json --ratio 0.3 --batch-size 4 --epochs 10 \\
+          --goal "lesion=0.4" --goal "lesion < 10 mm=0.2"
       nvgen-aug plan --real 50 --epoch-length 80 --ratio linear:0:0.5:epochs=10 \\
           --batch-size 4 --max-reuse 8 --seconds-per-volume 5 --seconds-per-step 0.4
     """
     schedule = schedule_from_text(ratio)
+    strata = _strata(census, goal or [], control)
+    real = _real(real, strata)
     if real == 0 and schedule.least < 1:
         msg = f"--real 0 leaves no real case for --ratio {ratio}; only a ratio of 1 needs none"
         raise DataError(msg)
@@ -103,11 +133,17 @@ def plan(
         max_reuse=max_reuse,
         batch_size=batch_size,
         world_size=world_size,
+        quotas=None if strata is None else strata.quotas(cases=real),
     )
     if epochs is None:
         epochs = 1 + _epochs_of(schedule, run)
     demand = demand_of(run, epochs)
     answer(_table(_shares(run, epochs)))
+    if strata is not None:
+        answer(["", *_table(_goal(run, epochs))])
+        for row in blend_report(run, epochs).strata:
+            if row.unmet:
+                hint(f"`{row.condition}` is not met: {row.unmet}")
     answer(["", str(demand)])
     if measure is not None and demand.volumes:
         seconds_per_volume = _measured(measure, device)
@@ -148,13 +184,58 @@ def _share(name: str, part: EpochShare | BlendReport, steps: int) -> tuple[str, 
     )
 
 
+def _goal(run: Plan, epochs: int) -> Iterator[tuple[str, ...]]:
+    draws = "repeated" if run.fills_with_real else "synthetic"
+    yield "goal", "asked", "shown", "real", draws, "share"
+    for row in blend_report(run, epochs).strata:
+        yield (
+            row.condition,
+            f"{row.asked * row.samples:.2f}",
+            str(row.real + row.drawn),
+            str(row.real),
+            str(row.drawn),
+            f"{row.delivered:.2%}",
+        )
+
+
+def _strata(path: Path | None, goal: Sequence[str], control: bool) -> Strata | None:
+    if not goal:
+        if path is not None or control:
+            msg = "--census and --control need a --goal, such as --goal 'lesion < 10 mm=0.2'"
+            raise DataError(msg)
+        return None
+    if path is None:
+        msg = "--goal needs --census, a file that `nvgen-aug census` or `Census.save` wrote"
+        raise DataError(msg)
+    shares: dict[str, Fraction] = {}
+    for text in goal:
+        condition, _, number = text.rpartition("=")
+        try:
+            shares[condition] = Fraction(number.strip())
+        except (ValueError, ZeroDivisionError) as error:
+            msg = f"--goal is written CONDITION=SHARE, like 'lesion < 10 mm=0.2', got {text!r}"
+            raise DataError(msg) from error
+    return Strata(shares, Census.load(path), fill="real" if control else "synthetic")
+
+
+def _real(real: int | None, strata: Strata | None) -> int:
+    if real is not None:
+        return real
+    if strata is None:
+        msg = "--real says how many real cases there are, or --census and --goal; got neither"
+        raise DataError(msg)
+    return len(strata.census)
+
+
 def _samples(run: Plan, number: int) -> Iterator[tuple[str, ...]]:
-    yield "epoch", "batch", "rank", "position", "kind", "number", "use"
+    stratum = () if run.quotas is None else ("stratum",)
+    yield "epoch", "batch", "rank", "position", "kind", "number", "use", *stratum
     for batch, rank, key in islice(_walk(run), number):
-        kind = "synthetic" if key.is_synthetic else "real"
+        kind = "synthetic" if key.is_synthetic else "repeated" if key.stratum else "real"
         use = str(key.reuse + 1) if key.is_synthetic else "-"
         yield (
-            str(key.epoch), str(batch), str(rank), str(key.position), kind, str(key.index), use
+            str(key.epoch), str(batch), str(rank), str(key.position), kind, str(key.index), use,
+            *((key.stratum or "-",) if stratum else ()),
         )  # fmt: skip
 
 

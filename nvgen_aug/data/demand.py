@@ -52,7 +52,7 @@ class Demand:
 
     def __str__(self) -> str:
         if not self.draws:
-            return "demand: no volume, the share is 0 in all these epochs"
+            return "demand: no volume, nothing synthetic is drawn in all these epochs"
         return (
             f"demand: {self.volumes} volumes for {self.draws} synthetic samples in {self.steps} "
             f"steps: {self.volumes_per_step:.3g} new volumes per step"
@@ -61,12 +61,12 @@ class Demand:
 
 def demand_of(plan: Plan, epochs: int) -> Demand:
     """The demand of the first epochs of a plan."""
-    draws = plan.mix.synthetic_before(epochs)
+    draws = 0 if plan.fills_with_real else plan.mix.synthetic_before(epochs)
     return Demand(
         steps=epochs * plan.batches,
         samples=epochs * plan.samples_per_rank * plan.world_size,
         draws=draws,
-        volumes=plan.reuse.distinct(draws),
+        volumes=plan.distinct_volumes(epochs),
     )
 
 

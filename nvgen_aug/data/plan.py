@@ -20,6 +20,10 @@ from ..schedule import Constant
 from ..schedule import Schedule
 from ..schedule import as_schedule
 from ..share import Share
+from .quota_run import Batch
+from .quota_run import QuotaRun
+from .quota_run import Quotas
+from .quota_run import Standing
 from .reuse import Reuse
 from .seeds import derived_seed
 from .seeds import volume_seed_of
@@ -44,6 +48,8 @@ class SampleKey:
         volume_seed: What the synthetic volume is drawn from, shared by all its
             uses; 0 for a real case.
         view_seed: What crop and augmentation are drawn from, new for each draw.
+        stratum: Which kind of volume, or of repeated real case, stands here; empty
+            for the real sequence, and where there are no strata.
     """
 
     epoch: int
@@ -53,6 +59,7 @@ class SampleKey:
     reuse: int
     volume_seed: int
     view_seed: int
+    stratum: str = ""
 
 
 @final
@@ -80,6 +87,7 @@ class Plan:
         batch_size: Samples of a batch on one rank.
         world_size: Number of ranks.
         drop_last: Whether an epoch ends with its last full batch on all ranks.
+        quotas: What the draws are to show; `None` where all are alike.
 
     Raises:
         DataError: if `batch_size` or `world_size` is not a positive integer, or if
@@ -96,6 +104,7 @@ class Plan:
     batch_size: int = 1
     world_size: int = 1
     drop_last: bool = False
+    quotas: Quotas | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "world_size"):
@@ -142,6 +151,23 @@ class Plan:
         """Which volume each synthetic draw uses."""
         return Reuse(self.seed, self.max_reuse, self.global_batch)
 
+    @property
+    def fills_with_real(self) -> bool:
+        """Whether the draws repeat real cases, so that no volume is made at all."""
+        return self.quotas is not None and self.quotas.fills_with_real
+
+    def standing(self, epoch: int) -> Standing:
+        """Where strata and quotas stand before an epoch; without quotas all is one stratum."""
+        if self.quotas is None:
+            return Standing({"": self.mix.synthetic_before(epoch)}, ())
+        return _quota_run(self).before(epoch)
+
+    def distinct_volumes(self, epoch: int) -> int:
+        """How many different volumes the draws before an epoch use."""
+        if self.fills_with_real:
+            return 0
+        return sum(self.reuse.distinct(draws) for draws in self.standing(epoch).numbers.values())
+
     def synthetic_in_epoch(self, epoch: int) -> int:
         """Synthetic samples of an epoch, all ranks together."""
         before = self.mix.synthetic_before
@@ -151,6 +177,11 @@ class Plan:
         """Synthetic samples that the share asks for in an epoch, all ranks together."""
         asked = self.mix.asked
         return self.world_size * (asked(epoch + 1) - asked(epoch))
+
+    def samples_before(self, epoch: int, batch: int = 0) -> int:
+        """Samples of the run before a global batch, all ranks together."""
+        done = min(batch * self.batch_size, self.samples_per_rank)
+        return (epoch * self.samples_per_rank + done) * self.world_size
 
     def keys(self, epoch: int, batch: int, rank: int = 0) -> list[SampleKey]:
         """The samples of one batch of one rank, in order.
@@ -167,8 +198,9 @@ class Plan:
         synthetic = mix.synthetic_before(epoch, batch)
         after = mix.synthetic_before(epoch, batch + 1)
         counts = [mix.of_rank(after, r) - mix.of_rank(synthetic, r) for r in range(rank + 1)]
+        begin = synthetic
         # Draws before this global batch, then those of the ranks before this one.
-        real = (epoch * self.samples_per_rank + first) * self.world_size - synthetic
+        real = self.samples_before(epoch, batch) - synthetic
         synthetic += sum(counts[:rank])
         real += rank * size - sum(counts[:rank])
         is_synthetic = np.arange(size) < counts[rank]
@@ -178,7 +210,8 @@ class Plan:
         for slot, chosen in enumerate(is_synthetic.tolist()):
             position = first * self.world_size + rank * size + slot
             if chosen:
-                keys.append(self._synthetic_key(epoch, position, synthetic))
+                key = self._drawn_key(epoch, batch, position, synthetic, synthetic - begin)
+                keys.append(key)
                 synthetic += 1
             else:
                 keys.append(self._real_key(epoch, position, real))
@@ -195,27 +228,41 @@ class Plan:
         number, place = divmod(draw, self.real_length)
         return int(_permutation(self.seed, number, self.real_length)[place])
 
-    def _synthetic_key(self, epoch: int, position: int, draw: int) -> SampleKey:
-        volume, reuse = self.reuse.volume_of(draw)
+    def _drawn_key(self, epoch: int, batch: int, position: int, draw: int, place: int) -> SampleKey:
+        """The key of a draw of the run, which is number `place` of its global batch."""
+        stratum, number = "", draw
+        if self.quotas is not None:
+            run = _quota_run(self)
+            drawn = run.draws(epoch * self.batches + batch)[place]
+            stratum, number = drawn.stratum, drawn.number
+            if self.fills_with_real:
+                return self._real_key(epoch, position, draw, run.case_of(drawn), stratum)
+        volume, reuse = self.reuse.volume_of(number, stratum)
         return SampleKey(
             epoch=epoch,
             position=position,
             is_synthetic=True,
             index=volume,
             reuse=reuse,
-            volume_seed=volume_seed_of(self.volume_seed, volume),
+            volume_seed=volume_seed_of(self.volume_seed, volume, stratum),
             view_seed=derived_seed("synthetic view", self.seed, draw),
+            stratum=stratum,
         )
 
-    def _real_key(self, epoch: int, position: int, draw: int) -> SampleKey:
+    def _real_key(
+        self, epoch: int, position: int, draw: int, case: int | None = None, stratum: str = ""
+    ) -> SampleKey:
+        """The key of a real draw of the run; with a `case`, of one repeated in a draw's place."""
+        view = "real view" if case is None else "repeated view"
         return SampleKey(
             epoch=epoch,
             position=position,
             is_synthetic=False,
-            index=self.case_of(draw),
+            index=self.case_of(draw) if case is None else case,
             reuse=0,
             volume_seed=0,
-            view_seed=derived_seed("real view", self.seed, draw),
+            view_seed=derived_seed(view, self.seed, draw),
+            stratum=stratum,
         )
 
 
@@ -255,6 +302,21 @@ def epoch_length_for(ratio: Schedule | Share, real_length: int, real_passes: Sha
         msg = "ratio 1 has no real case to count an epoch by; pass `epoch_length=`"
         raise DataError(msg)
     return math.ceil(Fraction(str(real_passes)) * real_length / (1 - schedule.most))
+
+
+@lru_cache(maxsize=8)
+def _quota_run(plan: Plan) -> QuotaRun:
+    assert plan.quotas is not None
+
+    def batch(number: int) -> Batch:
+        epoch, place = divmod(number, plan.batches)
+        begin, end = (plan.samples_before(epoch, place + step) for step in (0, 1))
+        drawn, after = (plan.mix.synthetic_before(epoch, place + step) for step in (0, 1))
+        time = epoch if plan.schedule.unit == "epochs" else number
+        cases = tuple(plan.case_of(draw) for draw in range(begin - drawn, end - after))
+        return Batch(end - begin, after - drawn, plan.schedule.share_at(time), cases)
+
+    return QuotaRun(plan.quotas, plan.seed, plan.batches, batch)
 
 
 @lru_cache(maxsize=8)

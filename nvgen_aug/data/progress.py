@@ -101,6 +101,7 @@ def configuration(plan: Plan, volumes: Mapping[str, Any]) -> dict[str, Any]:
         "max_reuse": plan.max_reuse,
         "volumes": dict(volumes),
         "global_batch": plan.batch_size * plan.world_size,
+        "strata": "" if plan.quotas is None else plan.quotas.digest(),
         "samples_per_epoch": plan.samples_per_rank * plan.world_size,
     }
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 from typing import final
 
 from ..source import SourceStats
+from .exposure import Exposure
+from .exposure import Held
+from .exposure import exposures
 from .plan import Plan
 
 
@@ -24,6 +29,8 @@ class EpochShare:
             one sample away from it.
         distinct_volumes: New volumes that are used for the first time.
         reused: Synthetic samples that use a volume again.
+        repeated: Real cases that are repeated in the place of synthetic samples, in a
+            control that fills strata with real cases.
     """
 
     epoch: int
@@ -32,6 +39,7 @@ class EpochShare:
     asked: float
     distinct_volumes: int
     reused: int
+    repeated: int = 0
 
     @property
     def delivered(self) -> float:
@@ -71,6 +79,9 @@ class BlendReport:
         failures: Volumes that failed in this process and the workers of its loaders, and
             what stood in; other ranks report their own.
         source: What the source has done so far, or `None` if there is none or it is gone.
+        strata: What each condition of the goal was asked to be shown, and is.
+        held: For each condition, what the labels of the synthetic samples show that were
+            loaded, in all workers of this process.
     """
 
     asked: float
@@ -78,6 +89,8 @@ class BlendReport:
     max_reuse: int
     failures: FailureCount
     source: SourceStats | None
+    strata: tuple[Exposure, ...] = ()
+    held: Mapping[str, Held] = field(default_factory=dict)
 
     @property
     def samples(self) -> int:
@@ -104,13 +117,20 @@ class BlendReport:
         """Synthetic samples that use a volume again, of all epochs."""
         return sum(epoch.reused for epoch in self.epochs)
 
+    @property
+    def repeated(self) -> int:
+        """Real cases in the place of synthetic samples, of all epochs."""
+        return sum(epoch.repeated for epoch in self.epochs)
+
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
         values = asdict(self)
+        values["strata"] = [{**asdict(row), "delivered": row.delivered} for row in self.strata]
         values["epochs"] = [
             {**asdict(epoch), "delivered": epoch.delivered} for epoch in self.epochs
         ]
-        for name in ("samples", "synthetic", "delivered", "distinct_volumes", "reused"):
+        sums = ("samples", "synthetic", "delivered", "distinct_volumes", "reused", "repeated")
+        for name in sums:
             values[name] = getattr(self, name)
         return values
 
@@ -121,6 +141,12 @@ class BlendReport:
             f"{self.distinct_volumes} distinct volumes, {self.reused} uses again "
             f"(at most {self.max_reuse} uses each)",
         ]
+        if self.repeated:
+            lines = [
+                f"control without synthetic samples: {self.repeated} of {self.samples} samples in "
+                f"{len(self.epochs)} epochs repeat real cases in their place"
+            ]
+        lines += [self._exposure(row) for row in self.strata]
         if self.failures.failed:
             lines.append(
                 f"{self.failures.failed} volumes failed in this process and its workers; in their "
@@ -139,6 +165,17 @@ class BlendReport:
             )
         return "\n".join(lines)
 
+    def _exposure(self, row: Exposure) -> str:
+        kind = "repeated" if self.repeated else "synthetic"
+        text = (
+            f"{row.condition}: asked in {row.asked:.2%} of the samples, shown in "
+            f"{row.delivered:.2%}: {row.real} real and {row.drawn} {kind}"
+        )
+        held = self.held.get(row.condition)
+        if held is not None and held.asked + held.others:
+            text += f"; {held}"
+        return f"{text}; not met: {row.unmet}" if row.unmet else text
+
 
 def blend_report(
     plan: Plan,
@@ -146,22 +183,28 @@ def blend_report(
     *,
     failures: FailureCount | None = None,
     source: SourceStats | None = None,
+    held: Mapping[str, Held] | None = None,
 ) -> BlendReport:
     """What the first `epochs` of a plan hold."""
     samples = epochs * plan.samples_per_rank * plan.world_size
+    asked = plan.world_size * plan.mix.asked(epochs)
+    tallies = plan.standing(epochs).tallies
     return BlendReport(
-        asked=float(plan.world_size * plan.mix.asked(epochs) / samples),
+        asked=0.0 if plan.fills_with_real else float(asked / samples),
         epochs=tuple(_epoch_share(plan, epoch) for epoch in range(epochs)),
         max_reuse=plan.max_reuse,
         failures=failures or FailureCount(),
         source=source,
+        strata=exposures(tallies, samples, asked, fills_with_real=plan.fills_with_real),
+        held=held or {},
     )
 
 
 def _epoch_share(plan: Plan, epoch: int) -> EpochShare:
     samples = plan.samples_per_rank * plan.world_size
-    before = plan.mix.synthetic_before(epoch)
-    synthetic = plan.synthetic_in_epoch(epoch)
-    distinct = plan.reuse.distinct(before + synthetic) - plan.reuse.distinct(before)
+    drawn = plan.synthetic_in_epoch(epoch)
+    if plan.fills_with_real:
+        return EpochShare(epoch, samples, 0, 0.0, 0, 0, repeated=drawn)
+    distinct = plan.distinct_volumes(epoch + 1) - plan.distinct_volumes(epoch)
     asked = float(plan.asked_in_epoch(epoch) / samples)
-    return EpochShare(epoch, samples, synthetic, asked, distinct, synthetic - distinct)
+    return EpochShare(epoch, samples, drawn, asked, distinct, drawn - distinct)

@@ -71,7 +71,7 @@ class SyntheticRealSampler(DistributedSampler[SampleKey]):
             raise DataError(msg)
         super().__init__(dataset, num_replicas, rank, shuffle=False, seed=dataset.seed)
         self.batch_size = batch_size
-        self._synthetic = dataset.synthetic
+        self._volumes = dataset.stratified
         self._end = math.inf if dataset.epochs is None else dataset.epochs * self.plan.batches
         self._progress = dataset.progress
         self._configuration = configuration(self.plan, dataset.volumes)
@@ -128,21 +128,21 @@ class SyntheticRealSampler(DistributedSampler[SampleKey]):
 
     def _announce(self, now: int, ahead: int, announced: deque[int]) -> int:
         """Say which new volumes come next, on from batch `ahead` of the run; the new `ahead`."""
-        if self._synthetic is None or not self.plan.schedule.most:
+        if self._volumes is None or not self.plan.schedule.most:
             return ahead
         while announced and announced[0] <= now:
             announced.popleft()
-        numbers: list[int] = []
+        keys: list[SampleKey] = []
         ahead = max(ahead, now)
         while len(announced) < NEW_VOLUMES_AHEAD and ahead < min(now + BATCHES_AHEAD, self._end):
             for key in self.plan.keys(*divmod(ahead, self.plan.batches), self.rank):
                 # A volume that was used before is made already.
                 if key.is_synthetic and key.reuse == 0:
-                    numbers.append(key.index)
+                    keys.append(key)
                     announced.append(ahead)
             ahead += 1
-        if numbers:
+        if keys:
             # Advice only: a source that is gone says so when a volume is fetched.
             with suppress(SourceError):
-                self._synthetic.prefetch(numbers)
+                self._volumes.announce(keys)
         return ahead

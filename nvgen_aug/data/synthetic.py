@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from copy import copy
+from dataclasses import replace
 from operator import index as as_index
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import final
 
@@ -34,6 +37,10 @@ from .schema import synthetic_item
 from .schema import uniform
 from .seeds import derived_seed
 from .seeds import volume_seed_of
+
+if TYPE_CHECKING:
+    from .strata import Stratum
+    from .stratified import Watch
 
 ON_FAILURE = ("reuse", "real", "raise")
 
@@ -112,6 +119,9 @@ class SyntheticDataset(Dataset[Item]):
             crop.check_names(card.vocabulary)
         self._chance = Chance(as_transform(transform))
         self._is_probed = crop is None or transform is None
+        self.stratum = ""
+        self._promised: tuple[str, ...] = ()
+        self._watch: Watch | None = None
 
     def __len__(self) -> int:
         if self.length is None:
@@ -149,12 +159,31 @@ class SyntheticDataset(Dataset[Item]):
         transform: Callable[[Any], Any] | None = self._chance.root
         return transform
 
+    def narrowed(self, name: str, stratum: Stratum, watch: Watch | None) -> SyntheticDataset:
+        """This dataset for the volumes of one stratum, which are numbered on their own.
+
+        Args:
+            name: Name of the stratum, part of every volume's seed.
+            stratum: What its volumes show; a `CropRule` is centred on that.
+            watch: What counts what their labels show.
+        """
+        part = copy(self)
+        part.recipe = stratum.recipe
+        part.stratum = name
+        part._promised = stratum.promised
+        part._watch = watch
+        vocabulary = self.source.card.vocabulary
+        centre = tuple((label, 1.0) for label in stratum.shown if label in vocabulary)
+        if isinstance(self.crop, CropRule) and centre:
+            part.crop = replace(self.crop, centre=centre)
+        return part
+
     def spec(self, number: int) -> VolumeSpec:
         """The resolved spec of a volume; nothing is generated."""
         if number < 0:
             msg = f"volumes are numbered from 0, got {number}"
             raise DataError(msg)
-        rng = np.random.default_rng(volume_seed_of(self.seed, number))
+        rng = np.random.default_rng(volume_seed_of(self.seed, number, self.stratum))
         return self.source.resolve(self.recipe.draw(rng, variant=self.source.card.name))
 
     def volume(self, number: int, view_seed: int | None = None) -> SyntheticVolume:
@@ -181,6 +210,8 @@ class SyntheticDataset(Dataset[Item]):
         view = self._view(number, view_seed)
         made, volume = self._fetch(number, view)
         status = "planned" if made == number else "substitute"
+        if self._watch is not None:
+            self._watch.note(volume, self._promised)
         if not self._is_probed:
             self._probe(made, volume, view)
         item = self._item(volume, status, reuse)
@@ -216,7 +247,7 @@ class SyntheticDataset(Dataset[Item]):
     def _view(self, number: int, view_seed: int | None) -> int:
         if view_seed is not None:
             return view_seed
-        return derived_seed("view", volume_seed_of(self.seed, number))
+        return derived_seed("view", volume_seed_of(self.seed, number, self.stratum))
 
     def _crop(self, view: int) -> Crop | CropRule | None:
         if isinstance(self.crop, CropRule):
@@ -258,7 +289,7 @@ class SyntheticDataset(Dataset[Item]):
         label = volume.label
         if label is not None and self._bound is not None:
             label = self._bound(label)
-        provenance = volume.provenance.with_(status=status, reuse=reuse)
+        provenance = volume.provenance.with_(status=status, reuse=reuse, stratum=self.stratum)
         return synthetic_item(volume, label, provenance)
 
     def _transformed(self, item: Item, view: int) -> Item:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import suppress
 from fractions import Fraction
 from operator import index as as_index
 from typing import Any
@@ -15,11 +14,9 @@ from torch.utils.data import Dataset
 
 from ..errors import DataError
 from ..errors import GenerationError
-from ..errors import SourceError
 from ..schedule import Schedule
 from ..schedule import as_schedule
 from ..share import Share
-from ..source import SourceStats
 from .chance import Chance
 from .chance import Transform
 from .chance import as_transform
@@ -33,7 +30,6 @@ from .progress import Progress
 from .progress import configuration
 from .real_cases import number_of_cases
 from .report import BlendReport
-from .report import FailureCount
 from .report import blend_report
 from .sampler import SyntheticRealSampler
 from .schema import real_item
@@ -41,6 +37,8 @@ from .seeds import derived_seed
 from .split import TRAIN
 from .split import check_split
 from .split import refuse_synthetic
+from .strata import Strata
+from .stratified import Stratified
 from .synthetic import SyntheticDataset
 
 
@@ -77,6 +75,9 @@ class SyntheticRealDataset(Dataset[Any]):
             `None`; a fraction, too, where the real dataset is large.
         epochs: Epochs of the whole run, if you know them: no volume is then asked for
             ahead that would be seen only after the end.
+        strata: What is to be shown how often, such as small lesions; the kinds of the
+            synthetic draws follow from it. With `Strata(fill="real")` real cases are
+            repeated in their place, for a control at the same exposure.
         seed: Where order and augmentation come from.
         split: `"train"`, or `"validation"` or `"test"`, which refuse any synthetic sample.
         check: Look at every voxel of real items (about 1 ms per million) and at
@@ -97,6 +98,7 @@ class SyntheticRealDataset(Dataset[Any]):
         epoch_length: int | None = None,
         real_passes: Share = 1,
         epochs: int | None = None,
+        strata: Strata | None = None,
         seed: int = 0,
         split: str = TRAIN,
         check: bool = True,
@@ -107,9 +109,16 @@ class SyntheticRealDataset(Dataset[Any]):
         self.seed = as_integer("seed", seed, 0)
         self.check = check
         real_length = number_of_cases(real, self.schedule)
-        if self.schedule.most > 0 and synthetic is None:
+        self.strata = strata
+        recipe = None if synthetic is None else synthetic.recipe
+        self._quotas = None if strata is None else strata.quotas(recipe, cases=real_length)
+        fills_with_real = self._quotas is not None and self._quotas.fills_with_real
+        if self.schedule.most > 0 and synthetic is None and not fills_with_real:
             msg = f"ratio {ratio} needs a SyntheticDataset, got None; pass one, or ratio=0"
             raise DataError(msg)
+        self.stratified: Stratified | None = None
+        if synthetic is not None and self.schedule.most > 0 and not fills_with_real:
+            self.stratified = Stratified(synthetic, strata)
         if epoch_length is None:
             epoch_length = epoch_length_for(self.schedule, real_length, real_passes)
         self.epoch_length = as_integer("epoch_length", epoch_length, 1)
@@ -135,9 +144,8 @@ class SyntheticRealDataset(Dataset[Any]):
         generator works.
         """
         keys = [self._key(index) for index in indices]
-        numbers = [key.index for key in keys if key.is_synthetic]
-        if numbers and self.synthetic is not None:
-            self.synthetic.prefetch(numbers)
+        if self.stratified is not None:
+            self.stratified.announce(keys)
         real_first = sorted(range(len(keys)), key=lambda place: keys[place].is_synthetic)
         at = {place: self._load(keys[place]) for place in real_first}
         loaded = [at[place] for place in range(len(keys))]
@@ -249,21 +257,19 @@ class SyntheticRealDataset(Dataset[Any]):
 
         The plan is known even where the source is gone, which then is `None` in the report.
         """
-        plan = self._current
-        synthetic = self.synthetic if self.schedule.most else None
-        stats: SourceStats | None = None
-        if synthetic is not None:
-            with suppress(SourceError):
-                stats = synthetic.source.stats()
-        failures = FailureCount() if synthetic is None else synthetic.failures
-        return blend_report(plan, self.progress.epoch + 1, failures=failures, source=stats)
+        drawn = self.stratified
+        return blend_report(
+            self._current,
+            self.progress.epoch + 1,
+            failures=None if drawn is None else drawn.failures,
+            source=None if drawn is None else drawn.stats(),
+            held=None if drawn is None else drawn.held(),
+        )
 
     @property
     def volumes(self) -> dict[str, str]:
         """What names the synthetic volumes; empty if there are none."""
-        if self.synthetic is None or not self.schedule.most:
-            return {}
-        return self.synthetic.identity()
+        return {} if self.stratified is None else self.stratified.of("").identity()
 
     @property
     def _current(self) -> Plan:
@@ -281,6 +287,7 @@ class SyntheticRealDataset(Dataset[Any]):
             batch_size=batch_size,
             world_size=world_size,
             drop_last=drop_last,
+            quotas=self._quotas,
         )
 
     def _key(self, index: SampleKey | int) -> SampleKey:
@@ -298,7 +305,12 @@ class SyntheticRealDataset(Dataset[Any]):
 
     def _load(self, key: SampleKey) -> tuple[Any, str]:
         """The item of a key, and what errors call it."""
-        item = self._synthetic_item(key) if key.is_synthetic else self._real_item(key.index, key)
+        status = "repeated" if key.stratum else "planned"
+        item = (
+            self._synthetic_item(key)
+            if key.is_synthetic
+            else self._real_item(key.index, key, status)
+        )
         is_synthetic = item["synthetic"]
         name = f"synthetic volume {key.index}" if key.is_synthetic else f"real case {key.index}"
         if key.is_synthetic and not is_synthetic:
@@ -313,13 +325,14 @@ class SyntheticRealDataset(Dataset[Any]):
         return item, name
 
     def _synthetic_item(self, key: SampleKey) -> dict[str, Any]:
-        assert self.synthetic is not None
+        assert self.stratified is not None
+        volumes = self.stratified.of(key.stratum)
         try:
-            return self.synthetic.item(key.index, key.view_seed, key.reuse)
+            return volumes.item(key.index, key.view_seed, key.reuse)
         except GenerationError:
-            if self.synthetic.on_failure != "real" or not self._real_length:
+            if volumes.on_failure != "real" or not self._real_length:
                 raise
-        self.synthetic.replaced_by_real()
+        volumes.replaced_by_real()
         # Planned too: which case stands in depends on the key alone.
         case = derived_seed("substitute", key.view_seed) % self._real_length
         return self._real_item(case, key, status="substitute")

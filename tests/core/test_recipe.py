@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,42 @@ def test_a_file_that_is_no_recipe_says_why(
 def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="cannot read the recipe"):
         Recipe.load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("least", "below", "expected"),
+    [
+        (0.0, math.inf, (4.0, 20.0)),
+        (0.0, 10.0, (4.0, 9.9)),
+        (10.0, 15.0, (10.0, 14.9)),
+        (12.34, math.inf, (12.4, 20.0)),
+        (20.0, math.inf, (20.0, 20.0)),
+    ],
+)
+def test_lesions_can_be_narrowed_to_sizes_of_which_there_is_at_least_one(
+    least: float, below: float, expected: tuple[float, float]
+) -> None:
+    recipe = Recipe(pathology={"lesion": Lesions((0, 3), (4, 20))}, pathology_share=0.1)
+    narrowed = recipe.having("lesion", least, below)
+    assert narrowed.pathology == {"lesion": Lesions((1, 3), expected)}
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        spec = narrowed.draw(rng, variant="phantom")
+        assert spec.pathology
+        assert all(least <= diameter < below for _, diameter in spec.pathology)
+
+
+def test_a_size_that_a_recipe_never_draws_is_refused() -> None:
+    recipe = Recipe(pathology={"lesion": Lesions((1, 2), (8, 20))})
+    with pytest.raises(SpecError, match="1 to 2 `lesion` of 8 to 20 mm, none of 0 to 6 mm; widen"):
+        recipe.having("lesion", below=6)
+    with pytest.raises(SpecError, match=r"draws no `cyst`.* Recipe\(pathology="):
+        recipe.having("cyst", below=6)
+
+
+def test_a_label_without_sizes_is_asked_for_as_anatomy() -> None:
+    recipe = Recipe(anatomy=("liver",), pathology={"lesion": Lesions()})
+    assert recipe.having("spleen").anatomy == ("liver", "spleen")
+    assert recipe.having("liver") == recipe
+    assert recipe.lacking("liver").anatomy == ()
+    assert recipe.lacking("lesion").pathology == {}

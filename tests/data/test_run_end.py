@@ -59,7 +59,7 @@ def test_full_batches_alone_reach_the_loader() -> None:
 
 def test_a_state_with_another_end_of_the_epoch_is_refused() -> None:
     state = blend(epoch_length=11).sampler(4, drop_last=True).state_dict()
-    with pytest.raises(DataError, match="samples_per_epoch: saved 8, now 11"):
+    with pytest.raises(DataError, match=r"samples_per_epoch +8 +11"):
         blend(epoch_length=11).sampler(4).load_state_dict(state)
 
 
