@@ -100,9 +100,11 @@ def _print(addresses: list[str], *, as_json: bool, metrics: bool, prove: bool) -
             with Client(address) as client:
                 client.prove()
     if metrics:
-        for address in addresses:
-            with Client(address, SECONDS_TO_ANSWER) as client:
-                answer([client.metrics().rstrip("\n")])
+        if len(addresses) != 1:  # two texts, one after the other, are no text that Prometheus reads
+            msg = f"`--metrics` is of one server and {len(addresses)} run; name its address"
+            raise SourceError(msg)
+        with Client(addresses[0], SECONDS_TO_ANSWER) as client:
+            answer([client.metrics().rstrip("\n")])
     if as_json:
         for address in addresses:
             found = _ask(address) if len(addresses) == 1 else _patiently(address)

@@ -129,7 +129,7 @@ class Conversation:
             return m.Report(question.request, self._host.status().metrics())
         if isinstance(question, m.Prove):
             if not self._engine.health().is_ready:
-                self._await(self._engine.prove(), inf)
+                self._await(self._engine.prove(), inf, is_shared=True)
             return m.Done(question.request)
         msg = f"{type(question).__name__} is nothing that a client asks"
         raise _NonsenseError(msg)
@@ -141,7 +141,9 @@ class Conversation:
         # The client keeps the time; this is for one that cannot.
         return self._await(future, question.seconds)
 
-    def _await(self, future: Future[T], seconds: float) -> T:
+    def _await(self, future: Future[T], seconds: float, *, is_shared: bool = False) -> T:
+        # What others wait for as well is not ours to take back.
+        own: Future[Any] = Future() if is_shared else future
         deadline = monotonic() + seconds + SECONDS_TO_HANG_UP
         while True:
             try:
@@ -149,9 +151,9 @@ class Conversation:
             except TimeoutError:
                 if future.done():  # the answer came just after the wait ended
                     return future.result()
-            self._check_still_there(future)
+            self._check_still_there(own)
             if monotonic() > deadline:
-                future.cancel()
+                own.cancel()
                 msg = f"the volume was not made within {seconds:g} s"
                 raise FetchTimeout(msg)
 

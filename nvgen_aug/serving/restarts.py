@@ -36,7 +36,7 @@ class Patience:
     crashes: int = 5
     within: float = 60.0
     rest: float = 60.0
-    silence: float = 60.0
+    silence: float = 120.0
     hang: float = 600.0
     start: float = 600.0
 

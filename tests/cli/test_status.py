@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from nvgen_aug.assembly import serve
 from nvgen_aug.cli import app
 from nvgen_aug.serving import ServedSource
+from nvgen_aug.serving import lifecycle
 from tests.contracts.source import phantom
 
 COMMAND = CliRunner()
@@ -79,3 +80,16 @@ def test_without_an_address_all_servers_of_this_user_are_listed(
 def test_nobody_at_the_address_is_an_error_with_the_next_step(tmp_path: Path) -> None:
     done = COMMAND.invoke(app, ["status", f"unix:{tmp_path}/socket", "--once"])
     assert "start one with `nvgen-aug serve`" in str(done.exception)
+
+
+def test_metrics_are_of_one_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "running", lambda: ["unix:/a", "unix:/b"])
+    done = COMMAND.invoke(app, ["status", "--metrics"])
+    assert "2 run; name its address" in str(done.exception)
+
+
+def test_where_no_server_runs_the_next_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "running", list)
+    done = COMMAND.invoke(app, ["status"])
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "start one with `nvgen-aug serve`" in done.stderr

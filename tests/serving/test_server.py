@@ -396,3 +396,21 @@ def test_another_generator_at_a_known_address_is_noticed() -> None:
                 pytest.raises(SourceError, match="is another than before: `phantom`"),
             ):
                 client.stats()
+
+
+def test_a_canary_goes_on_for_the_others_when_one_of_its_askers_leaves() -> None:
+    generator = Gated()
+    with (
+        served(Engine(generator)) as (server, address),
+        Client(address) as other,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        server.engine.submit(phantom(0))
+        assert generator.begun.wait(SECONDS)
+        with Client(address, 0.3) as leaving:
+            waiting = threads.submit(other.prove)
+            with pytest.raises(FetchTimeout):
+                leaving.prove()
+        generator.gate.wait(1.0)  # a server looks five times a second
+        generator.gate.set()
+        waiting.result(SECONDS)
