@@ -155,3 +155,22 @@ def _triple(name: str, value: Any, low: int) -> tuple[int, int, int]:
         msg = f"{name} must be ≥ {low} along each axis, got {value!r}"
         raise SpecError(msg)
     return x, y, z
+
+
+def crop_text(crop: Crop) -> str:
+    """A crop as provenance writes it: `x,y,z+sx,sy,sz`."""
+    return ",".join(map(str, crop.start)) + "+" + ",".join(map(str, crop.size))
+
+
+def crop_from_text(text: str) -> Crop:
+    """The crop that `crop_text` wrote.
+
+    Raises:
+        SpecError: for any other text.
+    """
+    try:
+        start, size = (tuple(map(int, part.split(","))) for part in text.split("+"))
+        return Crop(start, size)  # type: ignore[arg-type]  # a Crop looks at their length
+    except (TypeError, ValueError) as error:
+        msg = f"a crop must be written x,y,z+sx,sy,sz, got {text!r}"
+        raise SpecError(msg) from error

@@ -30,6 +30,11 @@ class Provenance:
         spec: The resolved `VolumeSpec` as JSON.
         seed: The spec's seed.
         mask_source: Where the label came from: `"drawn"`, or the digest of a mask.
+        mask_parent: What the label was drawn from, such as the name of a template; empty
+            for a mask of the caller, whose parent is known to the caller alone.
+        quality: Checks that the volume has passed, such as `"finite"`.
+        content: SHA-256 of the voxels that were delivered, before any transform, as
+            `SyntheticVolume.digest` has it; empty for a real sample.
         crop: `"x,y,z+sx,sy,sz"` if only a part was delivered.
         status: `"planned"`, `"substitute"` after a failure, or `"repeated"` for a real case
             in the place of a synthetic one.
@@ -50,6 +55,9 @@ class Provenance:
     spec: str = ""
     seed: int = 0
     mask_source: str = ""
+    mask_parent: str = ""
+    quality: str = ""
+    content: str = ""
     crop: str = ""
     status: str = "planned"
     stratum: str = ""

@@ -11,6 +11,7 @@ from typing import final
 import numpy as np
 
 from .crop import Crop
+from .crop import crop_text
 from .errors import GenerationError
 from .provenance import Provenance
 from .spec import VolumeSpec
@@ -82,6 +83,17 @@ class SyntheticVolume:
             crop=crop,
         )
 
+    def digest(self) -> str:
+        """SHA-256 of dtypes, shapes, affine and voxels, as 64 hex digits."""
+        parts: list[NDArray[np.generic]] = [self.image]
+        if self.label is not None:
+            parts.append(self.label)
+        sha = hashlib.sha256(np.ascontiguousarray(self.affine, dtype="<f8").tobytes())
+        for part in parts:
+            sha.update(f"{part.dtype.str} {part.shape}\n".encode())
+            sha.update(np.ascontiguousarray(part).data)
+        return sha.hexdigest()
+
     def __repr__(self) -> str:
         label = "no label" if self.label is None else f"{np.unique(self.label).size} label ids"
         return f"SyntheticVolume(image={_shape(self.image)}, {label}, {self.provenance.uid[:12]})"
@@ -146,11 +158,6 @@ class Blob:
         sha.update(np.ascontiguousarray(self.affine, dtype="<f8").tobytes())
         sha.update(array.tobytes())
         return sha.hexdigest()
-
-
-def crop_text(crop: Crop) -> str:
-    """A crop as provenance writes it: `x,y,z+sx,sy,sz`."""
-    return ",".join(map(str, crop.start)) + "+" + ",".join(map(str, crop.size))
 
 
 def _shape(array: NDArray[np.generic]) -> str:

@@ -12,12 +12,12 @@ import numpy as np
 
 from ..crop import Crop
 from ..crop import CropRule
+from ..crop import crop_text
 from ..provenance import Provenance
 from ..spec import VolumeSpec
 from ..volume import Blob
 from ..volume import Latent
 from ..volume import SyntheticVolume
-from ..volume import crop_text
 from .entry import DAMAGE
 from .entry import Damaged
 from .entry import Entry

@@ -22,11 +22,11 @@ import numpy as np
 
 from ..crop import Crop
 from ..crop import CropRule
+from ..crop import crop_text
 from ..errors import CacheError
 from ..volume import Blob
 from ..volume import Latent
 from ..volume import SyntheticVolume
-from ..volume import crop_text
 from . import eviction
 from . import pins
 from .arrays import StoredArray

@@ -94,6 +94,8 @@ class PhantomGenerator(Generator):
                 spec=spec.to_json(),
                 seed=spec.seed,
                 mask_source=spec.mask or "drawn",
+                mask_parent="" if spec.mask else "ellipsoids",
+                quality="finite",  # integers are
                 licence=self._card.licence,
                 version=package_version(),
             ),

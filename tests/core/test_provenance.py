@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,27 @@ def test_a_run_record_names_packages_and_cores() -> None:
     record = RunRecord("test", {}, {})
     assert {"python", "numpy", "torch", "nvgen_aug"} <= set(record.packages)
     assert record.device["cores"] >= 1
+
+
+def test_a_digest_names_voxels_label_and_place() -> None:
+    one_voxel = VOLUME.image.copy()
+    one_voxel[0, 0, 0, 0] += 1
+    moved = VOLUME.affine.copy()
+    moved[0, 3] += 1
+    others = (
+        replace(VOLUME, image=one_voxel),
+        replace(VOLUME, label=None),
+        replace(VOLUME, affine=moved),
+        VOLUME.cropped(Crop((0, 0, 0), (4, 4, 4))),
+    )
+    assert len({VOLUME.digest(), *(other.digest() for other in others)}) == 5
+    assert replace(VOLUME, image=np.asfortranarray(VOLUME.image)).digest() == VOLUME.digest()
+
+
+def test_a_drawn_label_names_its_parent_and_a_given_one_does_not() -> None:
+    assert VOLUME.provenance.mask_parent == "ellipsoids"
+    assert VOLUME.label is not None
+    mask = Blob(VOLUME.label[0], VOLUME.affine)
+    given = PhantomGenerator().generate(VolumeSpec("phantom", seed=1, mask=mask.digest()), mask)
+    assert given.volume.provenance.mask_source == mask.digest()
+    assert given.volume.provenance.mask_parent == ""

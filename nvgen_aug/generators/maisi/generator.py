@@ -297,6 +297,8 @@ class MaisiGenerator(Generator):
             spec=spec.to_json(),
             seed=spec.seed,
             mask_source=mask_source,
+            mask_parent=self._template.name if mask_source == "drawn" and self._template else "",
+            quality="finite",  # `check_finite` refuses all others
             licence=self._card.licence,
             version=package_version(),
             out_of_distribution="" if verdict is None else "; ".join(verdict.reasons),

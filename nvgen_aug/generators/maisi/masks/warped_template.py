@@ -7,6 +7,7 @@ pure function of a `numpy.random.Generator`, and nothing but numpy and torch is 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,10 +59,12 @@ class Template:
         maps: `[C, X, Y, Z]` float32 in 0..1; the first three channels are CSF, grey matter and
             white matter, further ones (an image, say) are warped along with them.
         spacing: Voxel edge in mm, the same along every axis.
+        name: What provenance calls it.
     """
 
     maps: NDArray[np.float32]
     spacing: float
+    name: str = ""
 
     @classmethod
     def load(cls, path: Path) -> Template:
@@ -73,7 +76,8 @@ class Template:
         try:
             stored = load_file(path)
             maps = stored["tissue"].astype(np.float32) / 255.0
-            return cls(maps=maps, spacing=float(stored["spacing"][0]))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            return cls(maps, float(stored["spacing"][0]), f"template {digest[:16]}")
         except (SafetensorError, OSError, KeyError) as error:
             msg = (
                 f"the template at {path} cannot be read, it is truncated or damaged "
