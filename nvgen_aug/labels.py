@@ -63,6 +63,11 @@ class LabelMap:
             msg = f"others must be one of {OTHERS}, got {self.others!r}"
             raise LabelError(msg)
 
+    @property
+    def ids(self) -> frozenset[int]:
+        """Ids of the task that it gives, and 0."""
+        return frozenset({*self.names.values(), 0})
+
     def bind(self, card: VariantCard) -> BoundLabelMap:
         """The map for the vocabulary on a card.
 

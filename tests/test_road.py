@@ -26,8 +26,11 @@ def real_cases(number: int = 6) -> Dataset:
     rng = np.random.default_rng(0)
     cases = []
     for case in range(number):
-        label = (rng.random((1, 16, 16, 16)) > 0.7).astype(np.float32)
-        image = (label * 500 + case + rng.random(label.shape)).astype(np.float32)
+        chance = rng.random((1, 16, 16, 16))
+        label = (chance > 0.7).astype(np.float32)
+        # About as bright as the phantoms.
+        bright = 300 * (chance > 0.7) + 650 * (chance > 0.9)
+        image = (bright + case + rng.random(label.shape)).astype(np.float32)
         cases.append({"image": torch.from_numpy(image), "label": torch.from_numpy(label)})
     return Dataset(cases)
 

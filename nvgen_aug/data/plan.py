@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
+from operator import index as as_index
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import final
@@ -217,6 +218,28 @@ class Plan:
                 keys.append(self._real_key(epoch, position, real))
                 real += 1
         return keys
+
+    def key_at(self, epoch: int, index: int) -> SampleKey:
+        """The sample at a place of an epoch, for a plan of one rank and batches of one.
+
+        Args:
+            epoch: Epoch of the run, from 0.
+            index: Place in the epoch; a negative one counts from the end.
+
+        Raises:
+            TypeError: if it is no integer.
+            IndexError: if the epoch has no such place.
+        """
+        try:
+            position = as_index(index)
+        except TypeError as error:
+            msg = f"an index must be a SampleKey or an integer, got {type(index).__name__}"
+            raise TypeError(msg) from error
+        length = self.epoch_length
+        if not -length <= position < length:
+            msg = f"position {position} of an epoch of {length} samples"
+            raise IndexError(msg)
+        return self.keys(epoch, position % length)[0]
 
     def epoch(self, epoch: int, rank: int = 0) -> Iterator[SampleKey]:
         """All samples of one rank in one epoch."""

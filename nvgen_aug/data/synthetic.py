@@ -159,6 +159,13 @@ class SyntheticDataset(Dataset[Item]):
         transform: Callable[[Any], Any] | None = self._chance.root
         return transform
 
+    @property
+    def label_ids(self) -> frozenset[int] | None:
+        """Ids that labels can have; `None` if they have a way to say that they do not know."""
+        if self.labels is None:
+            return frozenset({*self.source.card.vocabulary.values(), 0})
+        return None if self.labels.others == "ignore" else self.labels.ids
+
     def narrowed(self, name: str, stratum: Stratum, watch: Watch | None) -> SyntheticDataset:
         """This dataset for the volumes of one stratum, which are numbered on their own.
 
@@ -289,7 +296,9 @@ class SyntheticDataset(Dataset[Item]):
         label = volume.label
         if label is not None and self._bound is not None:
             label = self._bound(label)
-        provenance = volume.provenance.with_(status=status, reuse=reuse, stratum=self.stratum)
+        provenance = volume.provenance.with_(
+            status=status, reuse=reuse, stratum=self.stratum, content=volume.digest()
+        )
         return synthetic_item(volume, label, provenance)
 
     def _transformed(self, item: Item, view: int) -> Item:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from fractions import Fraction
-from operator import index as as_index
+from time import perf_counter
 from typing import Any
 from typing import final
 
@@ -29,6 +30,9 @@ from .plan import epoch_length_for
 from .progress import Progress
 from .progress import configuration
 from .real_cases import number_of_cases
+from .recorder import Loaded
+from .recorder import Recorder
+from .recorder import run_settings
 from .report import BlendReport
 from .report import blend_report
 from .sampler import SyntheticRealSampler
@@ -80,8 +84,9 @@ class SyntheticRealDataset(Dataset[Any]):
             repeated in their place, for a control at the same exposure.
         seed: Where order and augmentation come from.
         split: `"train"`, or `"validation"` or `"test"`, which refuse any synthetic sample.
-        check: Look at every voxel of real items (about 1 ms per million) and at
-            the shapes of each batch.
+        check: Look at every voxel of real items (about 1 ms per million), at the shapes of
+            each batch, and once at the first items of both kinds: another spacing,
+            orientation or labels are refused, another brightness is warned of.
 
     Raises:
         RatioError: if `ratio` is neither a schedule nor a number in [0, 1].
@@ -117,8 +122,10 @@ class SyntheticRealDataset(Dataset[Any]):
             msg = f"ratio {ratio} needs a SyntheticDataset, got None; pass one, or ratio=0"
             raise DataError(msg)
         self.stratified: Stratified | None = None
+        ids = None
         if synthetic is not None and self.schedule.most > 0 and not fills_with_real:
             self.stratified = Stratified(synthetic, strata)
+            ids = synthetic.label_ids
         if epoch_length is None:
             epoch_length = epoch_length_for(self.schedule, real_length, real_passes)
         self.epoch_length = as_integer("epoch_length", epoch_length, 1)
@@ -127,15 +134,17 @@ class SyntheticRealDataset(Dataset[Any]):
         self._real_length = real_length
         self._real = Chance(real)
         self._transform = Chance(as_transform(transform))
-        self._guard = Guard()
+        self._recorder = Recorder(None)
+        self._guard = Guard(ids)
         self._plan = self._layout(1, 1)
 
     def __len__(self) -> int:
         return self.epoch_length
 
     def __getitem__(self, index: SampleKey | int) -> Any:
-        item, _ = self._load(self._key(index))
-        return item
+        loaded = self._load(self._key(index))
+        self._recorder.write([loaded])
+        return loaded.item
 
     def __getitems__(self, indices: Sequence[SampleKey | int]) -> list[Any]:
         """One batch; torch's loader calls this.
@@ -149,10 +158,10 @@ class SyntheticRealDataset(Dataset[Any]):
         real_first = sorted(range(len(keys)), key=lambda place: keys[place].is_synthetic)
         at = {place: self._load(keys[place]) for place in real_first}
         loaded = [at[place] for place in range(len(keys))]
-        items = [item for item, _ in loaded]
         if self.check:
-            check_batch(items, [name for _, name in loaded])
-        return items
+            check_batch([one.item for one in loaded], [one.name for one in loaded])
+        self._recorder.write(loaded)
+        return [one.item for one in loaded]
 
     @property
     def ratio(self) -> Fraction:
@@ -216,7 +225,25 @@ class SyntheticRealDataset(Dataset[Any]):
             self.progress.resume(self.progress.pending, configuration(plan, self.volumes))
             self.progress.pending = None
         self.progress.plan = plan
+        self._recorder.lay_out(plan)
         return plan
+
+    def record_to(self, folder: str | os.PathLike[str]) -> None:
+        """Write what every sample was to `events.jsonl` in a folder, for `nvgen-aug inspect`.
+
+        Call it before the loader is made, on every rank; a run that is resumed goes on in
+        the same folder. docs/provenance.md has the format.
+
+        Raises:
+            DataError: if it cannot be written.
+        """
+        self._recorder = Recorder(folder)
+        self._recorder.begin(
+            run_settings(
+                self._current, self.volumes, self.synthetic if self.schedule.most else None
+            )
+        )
+        self._recorder.lay_out(self.progress.plan)
 
     def checkpoint(self, batches_done: int) -> dict[str, Any]:
         """Where the run stands after some batches of the current epoch: a small JSON value.
@@ -293,18 +320,10 @@ class SyntheticRealDataset(Dataset[Any]):
     def _key(self, index: SampleKey | int) -> SampleKey:
         if isinstance(index, SampleKey):
             return index
-        try:
-            position = as_index(index)
-        except TypeError as error:
-            msg = f"an index must be a SampleKey or an integer, got {type(index).__name__}"
-            raise TypeError(msg) from error
-        if not -len(self) <= position < len(self):
-            msg = f"position {position} of an epoch of {len(self)} samples"
-            raise IndexError(msg)
-        return self._plan.keys(self.progress.epoch, position % len(self))[0]
+        return self._plan.key_at(self.progress.epoch, index)
 
-    def _load(self, key: SampleKey) -> tuple[Any, str]:
-        """The item of a key, and what errors call it."""
+    def _load(self, key: SampleKey) -> Loaded:
+        began = perf_counter()
         status = "repeated" if key.stratum else "planned"
         item = (
             self._synthetic_item(key)
@@ -315,14 +334,17 @@ class SyntheticRealDataset(Dataset[Any]):
         name = f"synthetic volume {key.index}" if key.is_synthetic else f"real case {key.index}"
         if key.is_synthetic and not is_synthetic:
             name = f"the real case in place of {name}"
+        if self.check:
+            self._guard.check_prepared(item, is_synthetic, name)
+        prepared = item
         if self._transform.root is not None:
             with self._transform.of(key.view_seed):
-                item = self._transform.root(item)
+                item = self._transform.root(dict(prepared))
         if self.split != TRAIN:
             refuse_synthetic(item, name, self.split)
         if self.check:
-            self._guard.check(item, is_synthetic, name)
-        return item, name
+            self._guard.check(item, is_synthetic, name, warn=key.epoch == 0)
+        return Loaded(item, name, self._recorder.sample(key, self._current, prepared, item, began))
 
     def _synthetic_item(self, key: SampleKey) -> dict[str, Any]:
         assert self.stratified is not None

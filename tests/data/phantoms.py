@@ -83,8 +83,11 @@ def synthetic(source: VolumeSource | None = None, **arguments: Any) -> Synthetic
 def real_case(case: int, edge: int = EDGE) -> dict[str, MetaTensor]:
     """A case whose number can be read off its image's minimum."""
     rng = np.random.default_rng(case)
-    label = (rng.random((1, edge, edge, edge)) > 0.7).astype(np.float32)
-    image = (label * 500 + case + rng.random(label.shape)).astype(np.float32)
+    chance = rng.random((1, edge, edge, edge))
+    label = (chance > 0.7).astype(np.float32)
+    # About as bright as the phantoms: air, tissue, and a little that shines.
+    bright = np.select([chance < 0.45, chance < 0.9], [0.0, 300.0], 950.0)
+    image = (bright + case + rng.random(label.shape)).astype(np.float32)
     affine = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0], dtype=torch.float64))
     meta = {"filename_or_obj": f"case_{case}.nii.gz"}
     return {
