@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
-from ..errors import DataError
+from ..evaluation.drawing import COLOURS
+from ..evaluation.drawing import drawn
 
 if TYPE_CHECKING:
     from .fit import Arm
-
-# Told apart by everybody, also in grey: the second is drawn over the first and dashed nowhere.
-COLOURS = ("#64748b", "#d9480f")
-_INK = "#334155"
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "nvgen_aug",  # else two reports of the same run differ
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.titlepad": 8,
-    "axes.edgecolor": "#cbd5e1",
-    "axes.labelcolor": _INK,
-    "axes.titlecolor": _INK,
-    "axes.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e9eef4",
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-}
-
-
-def check_drawing() -> None:
-    """Raise `DataError` before any work if the package that draws is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        msg = "the report's curves need matplotlib; run `pip install 'nvgen_aug[demo]'`"
-        raise DataError(msg) from error
 
 
 def loss_chart(arms: Sequence[Arm]) -> str:
@@ -59,7 +25,7 @@ def loss_chart(arms: Sequence[Arm]) -> str:
         axis.set_xlabel("optimizer step")
         axis.set_ylabel("loss")
 
-    return _drawn(draw, "Loss of both runs by optimizer step", height=2.9)
+    return drawn(draw, "Loss of both runs by optimizer step", height=2.9)
 
 
 def dice_chart(arms: Sequence[Arm]) -> str:
@@ -84,28 +50,7 @@ def dice_chart(arms: Sequence[Arm]) -> str:
             axis.xaxis.get_major_locator().set_params(integer=True)
         axes[0].set_ylabel("Dice")
 
-    return _drawn(draw, "Dice of both runs by epoch, mean and by class", height=2.6)
-
-
-def _drawn(draw: Callable[[Any], None], title: str, height: float) -> str:
-    # Imported here so that the rest of the demo, and its errors, do without matplotlib.
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    text = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(10.4, height), layout="constrained")
-        draw(figure)
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    # Ids must not meet those of another chart on the same page.
-    prefix = re.sub(r"[^a-z]", "", title.lower())[:12]
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r'(href="#|url\(#)', rf"\1{prefix}-", svg)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'width="100%"', svg, count=1)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+    return drawn(draw, "Dice of both runs by epoch, mean and by class", height=2.6)
 
 
 def _running_mean(losses: Sequence[float]) -> list[float]:

@@ -10,17 +10,17 @@ import numpy as np
 
 from ..evaluation.contact_sheet import SheetRow
 from ..evaluation.contact_sheet import contact_sheet
+from ..evaluation.drawing import COLOURS
+from ..evaluation.page import Page
+from ..evaluation.page import facts
+from ..evaluation.page import heading
+from ..evaluation.page import keys
+from ..evaluation.page import picture
+from ..evaluation.page import table
 from ..record import RunRecord
-from .charts import COLOURS
 from .charts import dice_chart
 from .charts import loss_chart
 from .outcome import Outcome
-from .page import Page
-from .page import facts
-from .page import heading
-from .page import keys
-from .page import picture
-from .page import table
 
 PAGE = "report.html"
 RECORD = "report.json"

@@ -10,9 +10,9 @@ import torch
 from ..assembly import serve
 from ..card import VariantCard
 from ..errors import DataError
+from ..evaluation.drawing import check_drawing
 from .blend import Blend
 from .blend import recipe_for
-from .charts import check_drawing
 from .dataset_folder import DatasetFolder
 from .fit import Arm
 from .fit import fit

@@ -16,11 +16,11 @@ import torch
 from nvgen_aug.demo.fit import Arm
 from nvgen_aug.demo.fit import Epoch
 from nvgen_aug.demo.outcome import Outcome
-from nvgen_aug.demo.page import Page
 from nvgen_aug.demo.report import write_report
 from nvgen_aug.demo.settings import Settings
 from nvgen_aug.demo.subjects import Subjects
 from nvgen_aug.demo.task import Task
+from nvgen_aug.evaluation.page import Page
 from nvgen_aug.generators.phantom import PhantomGenerator
 from nvgen_aug.record import RunRecord
 from tests.demo.test_supply import DONE
