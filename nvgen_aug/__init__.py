@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from .schedule import Piecewise as Piecewise
     from .source import VolumeSource as VolumeSource
     from .spec import VolumeSpec as VolumeSpec
+    from .transforms import Harmonise as Harmonise
+    from .transforms import HarmoniseD as HarmoniseD
+    from .transforms import Harmonised as Harmonised
+    from .transforms import HarmoniseDict as HarmoniseDict
     from .transforms import RandSyntheticVolume as RandSyntheticVolume
     from .transforms import RandSyntheticVolumeD as RandSyntheticVolumeD
     from .transforms import RandSyntheticVolumed as RandSyntheticVolumed
@@ -45,6 +49,10 @@ _HOME = {
     "Cosine": "schedule",
     "Crop": "crop",
     "CropRule": "crop",
+    "Harmonise": "transforms",
+    "HarmoniseD": "transforms",
+    "HarmoniseDict": "transforms",
+    "Harmonised": "transforms",
     "LabelMap": "labels",
     "Lesions": "recipe",
     "Linear": "schedule",
