@@ -20,7 +20,10 @@ from .demo import demo
 from .doctor import doctor
 from .engines import engines
 from .generate import generate
+from .inspect import inspect
 from .plan import plan
+from .preview import preview
+from .replay import replay
 from .serve import serve
 from .status import status
 from .terminal import INTERRUPTED
@@ -67,6 +70,9 @@ app.command()(demo)
 app.command()(generate)
 app.command()(census)
 app.command()(plan)
+app.command()(preview)
+app.command()(inspect)
+app.command()(replay)
 app.command()(serve)
 app.command()(status)
 app.command()(train)

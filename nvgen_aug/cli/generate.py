@@ -21,6 +21,7 @@ from ..recipe import Lesions
 from ..recipe import Recipe
 from ..source import VolumeSource
 from ..spec import VolumeSpec
+from .bids import BidsFolder
 from .terminal import answer
 from .terminal import interruptible
 from .terminal import progress
@@ -68,6 +69,9 @@ def generate(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; torch decides if not given.")
     ] = None,
+    bids: Annotated[
+        bool, typer.Option("--bids", help="Lay the folder out as a BIDS derivative dataset.")
+    ] = False,
 ) -> None:
     """Make synthetic volumes and write them as NIfTI files.
 
@@ -90,7 +94,8 @@ def generate(
     if allow_out_of_distribution:
         wanted = replace(wanted, allow_out_of_distribution=True)
     with interruptible(f"whole volumes are in {out}; the same command makes the rest"):
-        _generate(_Order(variant, wanted, lesions, num, seed, out, mask), cache, device, threads)
+        order = _Order(variant, wanted, lesions, num, seed, out, mask, bids)
+        _generate(order, cache, device, threads)
 
 
 @final
@@ -103,6 +108,7 @@ class _Order:
     seed: int
     out: Path
     mask: Path | None = None
+    bids: bool = False
 
     def with_mask(self, source: VolumeSource) -> _Order:
         """The order whose recipe names the mask, handed over to the source."""
@@ -127,7 +133,13 @@ class _Order:
             # As a SyntheticDataset numbers them, so that training finds them in the cache.
             rng = np.random.default_rng(volume_seed_of(self.seed, k))
             spec = card.resolve(recipe.draw(rng, variant=card.name))
-            yield VolumeFiles(self.out, f"{card.name}_seed{self.seed}_{k:04d}"), spec
+            name = f"{card.name}_seed{self.seed}_{k:04d}"
+            yield (
+                BidsFolder(self.out).files(name, spec)
+                if self.bids
+                else VolumeFiles(self.out, name),
+                spec,
+            )
 
 
 def _edges(affine: NDArray[np.float64]) -> tuple[float, float, float]:
@@ -162,6 +174,8 @@ def _generate(order: _Order, cache: Path | None, device: str, threads: int | Non
     with open_source(order.variant, device=device, cache=cache) as source:
         card = source.card
         volumes = list(order.with_mask(source).specs(card))
+        if order.bids:
+            BidsFolder(order.out).describe(card)
         with progress() as bar:
             task = bar.add_task(f"`{card.name}`", total=len(volumes))
             for files, spec in volumes:

@@ -36,30 +36,47 @@ class VolumeFiles:
     Args:
         folder: Where they are.
         name: Their name without endings.
+        suffix, label_suffix: What the names of image and label end with, before the dot.
+        section: Under which name the sidecar holds the record; at its top for none.
+        head: What stands at the top of the sidecar.
     """
 
     folder: Path
     name: str
+    suffix: str = ""
+    label_suffix: str = "_label"
+    section: str = ""
+    head: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def beside(cls, sidecar: Path) -> VolumeFiles:
+        """The files that a sidecar speaks of, in whichever layout it lies."""
+        name = sidecar.name.removesuffix(".json")
+        stem, bar, suffix = name.rpartition("_")
+        if bar and stem.startswith("sub-"):
+            return cls(sidecar.parent, stem, suffix=f"_{suffix}", label_suffix="_dseg")
+        return cls(sidecar.parent, name)
 
     @property
     def image(self) -> Path:
         """int16 voxels."""
-        return self.folder / f"{self.name}.nii.gz"
+        return self.folder / f"{self.name}{self.suffix}.nii.gz"
 
     @property
     def label(self) -> Path:
         """uint8 ids of the vocabulary."""
-        return self.folder / f"{self.name}_label.nii.gz"
+        return self.folder / f"{self.name}{self.label_suffix}.nii.gz"
 
     @property
     def sidecar(self) -> Path:
         """Provenance, spec and vocabulary."""
-        return self.folder / f"{self.name}.json"
+        return self.folder / f"{self.name}{self.suffix}.json"
 
     def hold(self, uid: str) -> bool:
         """Whether the whole volume of this key is here already."""
         try:
             record = json.loads(self.sidecar.read_text(encoding="utf-8"))
+            record = record[self.section] if self.section else record
             return bool(record["provenance"]["uid"] == uid) and all(
                 _sha256((self.folder / name).read_bytes()) == digest
                 for name, digest in record["files"].items()
@@ -103,6 +120,8 @@ class VolumeFiles:
                 "intensity": card.intensity if card else "",
                 "files": {path.name: _sha256(content) for path, content in files.items()},
             }
+            if self.section:
+                record = {**dict(self.head), self.section: record}
             text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
             with replacing(self.sidecar) as partial:
                 partial.write_bytes(text.encode())

@@ -12,6 +12,7 @@ import typer
 
 from ...errors import NvgenError
 from ...spec import VolumeSpec
+from ..bids import BidsFolder
 from ..meter import Meter
 from ..terminal import answer
 from ..terminal import fail
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 def export(
     folder: Folder,
     out: Annotated[Path, typer.Argument(help="Folder to write to; made if it is not there.")],
+    bids: Annotated[
+        bool, typer.Option("--bids", help="Lay the folder out as a BIDS derivative dataset.")
+    ] = False,
 ) -> None:
     """Write every stored volume as a NIfTI image, a NIfTI label and a JSON sidecar.
 
@@ -61,15 +65,18 @@ def export(
             if volume is None or spec is None:
                 meter.skip()
                 continue
-            files = VolumeFiles(out, _name(volume.provenance, entry.key))
+            card = cards.of(volume.provenance)
+            name = _name(volume.provenance, entry.key)
+            files = BidsFolder(out).files(name, spec) if bids else VolumeFiles(out, name)
             paths.append(str(files.image))
             if files.hold(entry.key):
                 meter.skip()
                 continue
-            card = cards.of(volume.provenance)
             files.write(volume, spec, card)
             made += 1
             meter.advance()
+    if bids and paths:
+        BidsFolder(out).describe(*cards.only())
     say(f"{made} written, {len(paths) - made} were there")
     if not held:
         hint(f"there are no volumes in {folder}; nvgen-aug cache stats {folder} tells what is")
@@ -96,6 +103,11 @@ class _Cards:
         if card is not None and card.weights_digest == provenance.weights_digest:
             return card
         return None
+
+    def only(self) -> tuple[VariantCard | None, tuple[str, ...]]:
+        """The one card of all volumes, or `None` if they are of several, and the variants."""
+        cards = list(self._known.values())
+        return cards[0] if len(cards) == 1 else None, tuple(self._known)
 
 
 def _name(provenance: Provenance, key: str) -> str:

@@ -1,0 +1,161 @@
+"""`nvgen-aug replay`: a volume made again from its record, and compared."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from ..crop import Crop
+from ..crop import crop_from_text
+from ..errors import DataError
+from ..provenance import Provenance
+from ..spec import VolumeSpec
+from .record_file import RecordFile
+from .terminal import answer
+from .terminal import say
+
+if TYPE_CHECKING:
+    from ..cache import VolumeCache
+    from ..evaluation.replayed import Replayed
+    from ..source import VolumeSource
+    from ..volume import SyntheticVolume
+
+DIFFERENT = 3  # exit status; 1 is an error of the caller, 2 one of the arguments
+
+
+def replay(
+    record: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RECORD",
+            help="NIfTI file or its sidecar, a provenance as JSON (`-` reads it from stdin), or "
+            "the folder of a run with --line.",
+        ),
+    ],
+    line: Annotated[
+        int | None, typer.Option(min=1, help="Line of the run's events.jsonl, a sample or an item.")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder that holds masks of the caller, and voxels to compare with."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu or cuda.")] = "cpu",
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads.", show_default="those of the record"),
+    ] = None,
+) -> None:
+    """Make a volume again from its record, and say whether it is the same.
+
+    The verdict is `same`, `same within rounding` (at most 1 unit on at most 0.1 % of the
+    voxels, as another machine may give) or `different`, with the number of voxels.
+    Nothing is taken from a cache: the model makes it anew.
+
+    Compared are the voxels beside the record, those in --cache, or else the SHA-256 that
+    the record names, which can only say `same` or `different`.
+
+    Ends with status 0, with 3 if it is different, and with 1 if it cannot be made, for
+    instance because the weights are others.
+
+    \b
+    Example:
+      nvgen-aug replay volumes/tiny-brain_seed0_0000.nii.gz
+      nvgen-aug replay runs/liver-30 --line 214
+    """
+    found = RecordFile.read(sys.stdin.read() if str(record) == "-" else record, line)
+    provenance = found.provenance
+    if provenance.source != "synthetic":
+        msg = f"`{provenance.uid}` is a real case, and only synthetic volumes can be made again"
+        raise DataError(msg)
+    made = _made(provenance, cache, device, threads)
+    result = _compared(made, found, cache)
+    answer([str(result)])
+    from ..evaluation.replayed import DIFFERENT as IS_DIFFERENT
+
+    if result.verdict == IS_DIFFERENT:
+        raise typer.Exit(DIFFERENT)
+
+
+def _made(
+    provenance: Provenance, cache: Path | None, device: str, threads: int | None
+) -> SyntheticVolume:
+    from ..assembly import open_source  # heavy, and --help does without it
+
+    spec = VolumeSpec.from_json(provenance.spec)
+    recorded = re.search(r"\bcpu, (\d+) threads\b", provenance.generator)
+    if threads is None and recorded and device == "cpu":
+        threads = int(recorded.group(1))
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    with open_source(provenance.variant, device=device) as source:
+        card = source.card
+        if card.weights_digest != provenance.weights_digest:
+            msg = (
+                f"the weights of `{provenance.variant}` here are {card.weights_digest[:16]}…, the "
+                f"record was made with {provenance.weights_digest[:16]}…; install that version "
+                f"({provenance.version or 'unknown'}) or those weights"
+            )
+            raise DataError(msg)
+        if card.volume_key(spec) != provenance.uid:
+            say(
+                f"the generator has changed since: it was {provenance.generator}, and is "
+                f"{card.generator_revision}"
+            )
+        if spec.mask is not None:
+            _put_mask(source, spec.mask, cache)
+        return source.fetch(spec, _crop(provenance))
+
+
+def _crop(provenance: Provenance) -> Crop | None:
+    return crop_from_text(provenance.crop) if provenance.crop else None
+
+
+def _put_mask(source: VolumeSource, digest: str, cache: Path | None) -> None:
+    blob = None
+    if cache is not None:
+        with _opened(cache) as folder:
+            blob = folder.get_blob(digest)
+    if blob is None:
+        msg = (
+            f"the volume was made for the caller's mask {digest[:16]}…, which is not here; "
+            "--cache names the folder that holds it"
+        )
+        raise DataError(msg)
+    source.put(blob.array, blob.affine)
+
+
+def _compared(made: SyntheticVolume, found: RecordFile, cache: Path | None) -> Replayed:
+    from ..evaluation.replayed import compare
+    from ..evaluation.replayed import compare_digest
+
+    if found.files is not None:
+        image, label = found.files.read()
+        channels = image[None] if image.ndim == 3 else np.moveaxis(image, -1, 0)
+        return compare(made, channels, None if label is None else label[None])
+    if cache is not None:
+        with _opened(cache) as folder:
+            held = folder.get_volume(found.provenance.uid, _crop(found.provenance))
+        if held is not None:
+            return compare(made, held.image, held.label, held.affine)
+        say(f"{cache} does not hold the voxels, so their SHA-256 is compared")
+    if not found.provenance.content:
+        msg = (
+            "the record names no voxels to compare with; take the line of a sample, the NIfTI "
+            "file, or --cache with the folder that holds the volume"
+        )
+        raise DataError(msg)
+    return compare_digest(made, found.provenance.content)
+
+
+def _opened(cache: Path) -> VolumeCache:
+    from ..cache import VolumeCache
+
+    return VolumeCache(cache, read_only=True)
