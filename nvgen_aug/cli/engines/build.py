@@ -29,7 +29,7 @@ def build(
     ] = None,
     precision: Annotated[str, typer.Option(help="fp16, bf16 or fp32.")] = "fp16",
     weights: Annotated[
-        Path | None, typer.Option(help="Folder with the weights; those that came along if none.")
+        Path | None, typer.Option(help="Folder with the weights; those installed if none.")
     ] = None,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Try the build with weights that mean nothing.")
@@ -46,10 +46,11 @@ def build(
     \b
     Example:
       nvgen-aug engines build tiny-brain --arch SM89 --arch SM120
-      nvgen-aug engines build rflow-ct --size 256x256x256 --arch SM80 --weights models/
+      nvgen-aug engines build rflow-ct --size 256x256x256 --arch SM80
       nvgen-aug engines build rflow-ct --size 128x128x128 --arch SM80 --random-weights
     """
-    from ...generators.maisi.engines.building import build_missing  # heavy, as all below
+    from ...assembly import weights_home  # heavy, as all below
+    from ...generators.maisi.engines.building import build_missing
     from ...generators.maisi.engines.building import engine_key
     from ...generators.maisi.engines.building import random_parts
     from ...generators.maisi.engines.parts import PARTS
@@ -71,7 +72,7 @@ def build(
         say(f"weights of `{variant}` are random: the engines compute noise and serve as a trial")
         parts, network = random_parts(kind, voxels, precision)
     else:
-        generator = MaisiGenerator.load(variant, weights=weights)
+        generator = MaisiGenerator.load(variant, weights=weights, home=weights_home())
         parts, network = generator.parts(voxels, precision), generator.card.weights_digest
     store = EngineStore(folder or DEFAULT_FOLDER)
     chosen = [p for p in parts if p.name in (part or ("control", "flow"))]
