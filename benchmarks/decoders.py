@@ -13,6 +13,7 @@ from benchmarks.full_width import redrawn
 from benchmarks.nv_generate import NvGenerate
 from benchmarks.nv_generate import Tiling
 from nvgen_aug.generators.maisi.networks import build_autoencoder
+from nvgen_aug.generators.maisi.piecewise.codec import Codec
 from nvgen_aug.generators.maisi.placement import PRECISIONS
 from nvgen_aug.generators.maisi.placement import place
 from nvgen_aug.generators.maisi.shapes import AutoencoderShape
@@ -53,7 +54,8 @@ class Decoders:
     def ours(self) -> Run:
         """This package's decode of the whole volume, as its plan has it."""
         latent = self._latent.contiguous(memory_format=torch.channels_last_3d)
-        return lambda: _quietly(lambda: self._own.decode(latent))
+        codec = Codec(self._own)
+        return lambda: _quietly(lambda: codec.decode(latent).image)
 
     def monai(self, num_splits: int) -> Run:
         """MONAI's network, whole."""

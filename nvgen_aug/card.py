@@ -52,6 +52,8 @@ class VariantCard:
         body_regions: Regions of the body that a spec may name, from head to foot.
         default_body_region: What `None` becomes where no mask says it.
         envelope: What the model was trained on; `None` if sizes and spacings say it all.
+        statistics: Whose statistics the decoder's norms use: `"full"`, the whole volume's, or a
+            generator's word for others.
     """
 
     name: str
@@ -82,6 +84,7 @@ class VariantCard:
     body_regions: tuple[str, ...] = ()
     default_body_region: tuple[str, str] | None = None
     envelope: Envelope | None = None
+    statistics: str = "full"
     notes: str = field(default="", compare=False)
 
     def resolve(self, spec: VolumeSpec) -> VolumeSpec:
@@ -263,7 +266,7 @@ class VariantCard:
 
     def volume_key(self, spec: VolumeSpec) -> str:
         """64 hex digits that name the decoded volume of a resolved spec."""
-        text = "\n".join(("volume", self.latent_key(spec), "full", "int16"))
+        text = "\n".join(("volume", self.latent_key(spec), self.statistics, "int16"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> str:

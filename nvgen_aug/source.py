@@ -31,6 +31,7 @@ class SourceStats:
         fetched: Volumes or crops handed out.
         generated: Volumes made by the model.
         decoded: Volumes decoded again from a stored latent.
+        crops: Crops decoded alone from a stored latent.
         hits: Fetches answered from the cache.
         joined: Fetches that waited for a generation already under way.
         waiting: Requests in the queue now.
@@ -48,6 +49,7 @@ class SourceStats:
     seconds_generating: float = 0.0
     failures: int = 0
     unsaved: int = 0
+    crops: int = 0
 
     @property
     def seconds_per_volume(self) -> float:

@@ -46,7 +46,14 @@ class Generator(ABC):
 
     @abstractmethod
     def decode(self, latent: Latent, crop: Crop | None = None) -> SyntheticVolume:
-        """The voxels of a latent, or of a box of it, equal to the same box of the whole."""
+        """The voxels of a latent, or of a box of it, equal to the same box of the whole.
+
+        To rounding: where a box is decoded alone, one voxel in a thousand may differ by one unit.
+        """
+
+    def crop_share(self, latent: Latent, crop: Crop) -> float:
+        """Work of decoding a crop, as a part of the work of decoding all: 1 if that is needed."""
+        return 1.0
 
     @abstractmethod
     def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:

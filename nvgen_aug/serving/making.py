@@ -13,6 +13,7 @@ from typing import final
 
 from ..card import VariantCard
 from ..crop import Crop
+from ..crop import CropRule
 from ..errors import GenerationError
 from ..errors import NvgenError
 from ..errors import OutOfMemory
@@ -22,6 +23,7 @@ from ..volume import Blob
 from ..volume import Generated
 from ..volume import Latent
 from ..volume import SyntheticVolume
+from .crop_budget import CropBudget
 from .mishaps import explained
 from .recent import Recent
 from .tally import Tally
@@ -48,6 +50,7 @@ class Maker(Protocol):
     @property
     def card(self) -> VariantCard: ...
     def decode(self, latent: Latent, crop: Crop | None = None) -> SyntheticVolume: ...
+    def crop_share(self, latent: Latent, crop: Crop) -> float: ...
     def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated: ...
     def prove(self) -> None: ...
     def use_less_memory(self) -> bool: ...
@@ -64,10 +67,11 @@ class Making:
         tally: What is counted on the way.
     """
 
-    __slots__ = ("_blobs", "_cache", "_card", "_lock", "_maker", "_tally")
+    __slots__ = ("_blobs", "_budget", "_cache", "_card", "_lock", "_maker", "_tally")
 
     def __init__(self, maker: Maker, cache: VolumeCache | None, tally: Tally) -> None:
         self._maker = maker
+        self._budget = CropBudget(maker)
         self._card = maker.card
         self._cache = cache
         self._tally = tally
@@ -101,6 +105,33 @@ class Making:
         self._tally.count(generated=1, seconds_generating=perf_counter() - began)
         self._save(key, made.volume, latent_key, made.latent)
         return made.volume
+
+    def stored_latent(self, key: str, spec: VolumeSpec) -> Latent | None:
+        """The latent with statistics of a volume that is not stored itself, if there is one."""
+        if self._cache is None or self._cache.has_volume(key):
+            return None
+        latent = self._cache.get_latent(self._card.latent_key(spec))
+        return None if latent is None or latent.statistics is None else latent
+
+    def prefers_crops(self, latent: Latent) -> bool:
+        """Whether decoding its volume ahead of need would be a waste."""
+        return self._budget.prefers_crops(latent)
+
+    def crop(
+        self, key: str, latent: Latent, asked: Crop | CropRule | None
+    ) -> SyntheticVolume | None:
+        """The part that is asked for, decoded alone; `None` if the volume is to be decoded whole.
+
+        Raises:
+            NvgenError: whatever kept it from being decoded.
+        """
+        crop = self._budget.pay(key, latent, asked)
+        if crop is None:
+            return None
+        what = f"`{self._card.name}` failed on a crop of volume {key[:12]}"
+        volume = self._job(what, lambda: self._maker.decode(latent, crop))
+        self._tally.count(crops=1)
+        return volume
 
     def canary(self) -> None:
         """Have the generator show that it can make anything.

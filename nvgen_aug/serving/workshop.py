@@ -202,10 +202,12 @@ class Workshop:
         try:
             with self._lock:
                 volume = self._recent.get(flight.key)
-            if volume is None:
-                volume = self._making.volume(flight.key, flight.spec)
-            else:
+            if volume is not None:
                 self._tally.count(hits=1)
+            elif self._serve_crops(flight):
+                return
+            else:
+                volume = self._making.volume(flight.key, flight.spec)
             volume = _read_only(volume)
         except Exception as error:
             failure = explained(error, f"volume {flight.key[:12]} (seed {flight.spec.seed})")
@@ -227,6 +229,30 @@ class Workshop:
             elif waiter.future.set_running_or_notify_cancel():
                 self._tally.count(failures=1)
                 waiter.future.set_exception(failure)
+
+    def _serve_crops(self, flight: Flight) -> bool:
+        """Decode what each waiter wants and no more; whether that was enough, and the flight over.
+
+        A flight that nobody waits for is over at once if crops are what is asked for.
+        """
+        latent = self._making.stored_latent(flight.key, flight.spec)
+        if latent is None:
+            return False
+        is_over = not flight.waiters and self._making.prefers_crops(latent)
+        while True:
+            with self._lock:
+                if not flight.waiters:
+                    if is_over:
+                        self._queue.finish(flight)
+                    return is_over
+                waiter = flight.waiters[0]
+            volume = self._making.crop(flight.key, latent, waiter.crop)
+            if volume is None:
+                return False
+            with self._lock:
+                flight.waiters.remove(waiter)
+            is_over = True
+            self._deliver(waiter, volume)
 
     def _deliver(self, waiter: Waiter, volume: SyntheticVolume) -> None:
         if not waiter.future.set_running_or_notify_cancel():

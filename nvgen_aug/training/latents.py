@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..generators.maisi.networks import Autoencoder
+from ..generators.maisi.piecewise.codec import Codec
 from ..whole_file import replacing
 from .pool import Pool
 from .run import Progress
@@ -53,11 +54,12 @@ def encode_pool(
         if len(means) == len(pool):
             return Latents(means, float(1.0 / means.astype(np.float32).std()))
     network.to(settings.device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+    codec = Codec(network)
     rows = []
     for index in range(len(pool)):
         image = pool.images[index].astype(np.float32)
         both = torch.from_numpy(np.stack([image, image[::-1]]))[:, None].to(settings.device)
-        mean, _ = network.encode(both.contiguous(memory_format=torch.channels_last_3d))
+        mean, _ = codec.encode(both)
         rows.append(mean.cpu().to(torch.float16).numpy())
         if index % 50 == 49:
             fraction = (index + 1) / len(pool)

@@ -86,7 +86,10 @@ class GeneratorContract(ABC):
         crop = Crop((x // 2, y // 3, z), (x, y, z))
         part = generator.decode(made.latent, crop)
         whole = made.volume.cropped(crop)
-        np.testing.assert_array_equal(part.image, whole.image)
+        # To rounding: a box that decodes alone is summed up in another order here and there.
+        difference = np.abs(part.image.astype(int) - whole.image)
+        assert difference.max() <= 1
+        assert (difference > 0).mean() <= 1e-3
         np.testing.assert_array_equal(part.affine, whole.affine)
         assert part.provenance == whole.provenance
 

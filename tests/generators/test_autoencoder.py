@@ -1,4 +1,4 @@
-"""The autoencoder is MAISI's, and its decoder tells all that a crop must know."""
+"""The autoencoder is MAISI's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 from monai.apps.generation.maisi.networks.autoencoderkl_maisi import AutoencoderKlMaisi
 
-from nvgen_aug.generators.maisi.layers import GroupNorm
 from nvgen_aug.generators.maisi.networks import Autoencoder
 from nvgen_aug.generators.maisi.networks import build_autoencoder
 from nvgen_aug.generators.maisi.shapes import AutoencoderShape
@@ -107,66 +106,3 @@ def test_log_variance_is_clamped_to_the_range_of_the_family(ours: Autoencoder) -
         _, deviation = ours.encode(image)
         expected = torch.full_like(deviation, log_variance / 2).exp()
         torch.testing.assert_close(deviation, expected)
-
-
-@torch.inference_mode()
-def test_statistics_are_mean_and_biased_variance_of_what_each_norm_of_the_decoder_saw(
-    ours: Autoencoder,
-) -> None:
-    seen: list[torch.Tensor] = []
-    order = [m for b in ours.decoder.blocks for m in b.modules() if isinstance(m, GroupNorm)]
-    for norm in order:
-        norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
-    _, statistics = ours.decode_with_statistics(drawn(1, 4, 4, 4, 4))
-    assert statistics.shape == (13, GROUPS, 2)
-    assert statistics.dtype == torch.float32
-    for row, x in zip(statistics, seen, strict=True):
-        grouped = x.double().reshape(GROUPS, -1)
-        torch.testing.assert_close(row[:, 0], grouped.mean(1).float(), rtol=1e-4, atol=1e-5)
-        variance = grouped.var(1, correction=0).float()
-        torch.testing.assert_close(row[:, 1], variance, rtol=1e-4, atol=1e-5)
-
-
-@torch.inference_mode()
-def test_decoding_with_its_own_statistics_gives_the_same_image(ours: Autoencoder) -> None:
-    latent = drawn(1, 4, 4, 4, 4)
-    image, statistics = ours.decode_with_statistics(latent)
-    torch.testing.assert_close(ours.decode(latent), image, rtol=0, atol=0)
-    torch.testing.assert_close(ours.decode(latent, statistics), image, rtol=1e-4, atol=1e-4)
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize(("halo", "is_exact"), [(10, True), (9, False)])
-def test_with_statistics_a_halo_of_ten_latent_voxels_decodes_a_part_exactly_and_nine_do_not(
-    halo: int, is_exact: bool
-) -> None:
-    # In double precision, because what the outermost ring of the halo adds is tiny.
-    network = Autoencoder(WIDTHS, GROUPS)
-    randomized(network, seed=5).double()
-    latent = drawn(1, 4, 25, 2, 2).double()
-    _, statistics = network.decode_with_statistics(latent)
-    # Statistics are kept in single precision, so both decodes use the same ones.
-    whole = network.decode(latent, statistics.double())
-    part = network.decode(latent[:, :, 12 - halo : 13 + halo], statistics.double())
-    difference = (part[:, :, 4 * halo : 4 * halo + 4] - whole[:, :, 48:52]).abs().max()
-    assert (float(difference) < 1e-13) == is_exact
-
-
-@torch.inference_mode()
-def test_statistics_of_another_latent_are_not_forgotten_in_the_next_decode(
-    ours: Autoencoder,
-) -> None:
-    latent = drawn(1, 4, 4, 4, 4)
-    before, statistics = ours.decode_with_statistics(latent)
-    other = ours.decode(latent, statistics * 4.0)
-    assert not torch.allclose(other, before, atol=1e-3)
-    torch.testing.assert_close(ours.decode(latent), before, rtol=0, atol=0)
-
-
-@torch.inference_mode()
-def test_statistics_of_too_few_norms_are_refused_and_leave_no_trace(ours: Autoencoder) -> None:
-    latent = drawn(1, 4, 4, 4, 4)
-    before, statistics = ours.decode_with_statistics(latent)
-    with pytest.raises(ValueError, match="shorter"):
-        ours.decode(latent, statistics[:12] * 4.0)
-    torch.testing.assert_close(ours.decode(latent), before, rtol=0, atol=0)

@@ -60,6 +60,9 @@ class Gated:
     def decode(self, latent: Latent, crop: Crop | None = None) -> SyntheticVolume:
         return self.phantom.decode(latent, crop)
 
+    def crop_share(self, latent: Latent, crop: Crop) -> float:
+        return self.phantom.crop_share(latent, crop)
+
     def close(self) -> None:
         self.is_closed = True
 

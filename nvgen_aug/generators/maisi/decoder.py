@@ -1,4 +1,4 @@
-"""Decoder: a latent to an image, and the group-norm statistics it used on the way."""
+"""Decoder: a latent to an image."""
 
 from __future__ import annotations
 

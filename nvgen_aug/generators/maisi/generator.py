@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
@@ -25,6 +26,7 @@ from ...volume import SyntheticVolume
 from ..base import Generator
 from .backends import BackedNetwork
 from .backends import open_backend
+from .decoding import Decoding
 from .engines.parts import Part
 from .engines.parts import parts_of
 from .engines.store import DEFAULT_FOLDER
@@ -37,17 +39,16 @@ from .masks.warped_template import draw_anatomy
 from .networks import build_autoencoder
 from .networks import build_control
 from .networks import build_flow
-from .placement import PRECISIONS
 from .placement import check_convolution
 from .placement import chosen_precision
 from .placement import place
 from .quality import check_finite
-from .reference import reference_decode
 from .releases import AUTOENCODER
 from .releases import CONTROL
 from .releases import FLOW
 from .sampler import ANATOMY_STREAM
 from .sampler import Sampler
+from .statistics_mode import StatisticsMode
 from .variants import VARIANTS
 from .variants import Variant
 from .velocity import ControlStep
@@ -74,9 +75,11 @@ class MaisiGenerator(Generator):
             `"tensorrt-rtx"`.
         precision: `"fp32"`, `"fp16"` or `"bf16"`; fp16 on a GPU and fp32 on a CPU when `None`.
         engines: Folder of built engines; one below the user's cache folder when `None`.
+        statistics: Whose statistics the decoder's norms use: `"full"`, the volume's, or another
+            mode of `StatisticsMode.parse`.
 
     Raises:
-        SpecError: There is no such backend or precision.
+        SpecError: There is no such backend, precision or mode of statistics.
         WeightsError: Files are missing, damaged or made for other networks.
         BackendError: The backend cannot run here, or the device computes wrongly in half precision.
     """
@@ -90,7 +93,9 @@ class MaisiGenerator(Generator):
         backend: str = "eager",
         precision: str | None = None,
         engines: Path | None = None,
+        statistics: str = "full",
     ) -> None:
+        mode = StatisticsMode.parse(statistics)
         folder = variant.folder if weights is None else Path(weights)
         if folder is None:
             msg = f"give the folder with the weights of `{variant.name}`"
@@ -122,7 +127,10 @@ class MaisiGenerator(Generator):
         for placed in (self._autoencoder, flow, control):
             if placed is not None:
                 place(placed, self.device, self.precision)
-        self._card = _card(variant, loaded.digest)
+        self._decoding = Decoding(
+            self._autoencoder, variant, mode, progress=lambda: self.on_progress()
+        )
+        self._card = replace(_card(variant, loaded.digest), statistics=str(mode))
         self._backend = open_backend(
             backend,
             device=self.device,
@@ -153,6 +161,7 @@ class MaisiGenerator(Generator):
         precision: str | None = None,
         engines: str | Path | None = None,
         home: Path | None = None,
+        statistics: str = "full",
     ) -> MaisiGenerator:
         """The generator of a variant's name; other arguments are those of the class.
 
@@ -182,6 +191,7 @@ class MaisiGenerator(Generator):
             backend=backend,
             precision=precision,
             engines=None if engines is None else Path(engines),
+            statistics=statistics,
         )
 
     @property
@@ -227,14 +237,24 @@ class MaisiGenerator(Generator):
             provenance=self._provenance(spec, source),
         )
 
-    def decode(self, latent: Latent, crop: Crop | None = None) -> SyntheticVolume:
-        """The voxels of a latent, or of a box of it."""
-        return self._decode(latent)[0].cropped(crop)
+    def decode(
+        self, latent: Latent, crop: Crop | None = None, *, out: NDArray[np.int16] | None = None
+    ) -> SyntheticVolume:
+        """The voxels of a latent, or of a box of it, into `out` if given; see `Decoding.decode`."""
+        return self._decoding.decode(latent, crop, out)[0]
+
+    def use_less_memory(self) -> bool:
+        """Decode by a leaner plan from now on; `False` if it was not decoding that needed it."""
+        return self._decoding.use_less_memory()
+
+    def crop_share(self, latent: Latent, crop: Crop) -> float:
+        """Work of decoding a crop, as a part of that of the whole."""
+        return self._decoding.crop_share(latent, crop)
 
     def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
         """Latent with the decoder's statistics, and the whole volume."""
         latent = self.latent(spec, mask)
-        volume, statistics = self._decode(latent)
+        volume, statistics = self._decoding.decode(latent)
         if statistics is not None:
             latent = latent.with_statistics(statistics)
         return Generated(latent, volume)
@@ -246,41 +266,6 @@ class MaisiGenerator(Generator):
             # A label that must be there, with no word on its size: one of middling size.
             diameters = [float(rng.uniform(8.0, 16.0))]
         return draw_anatomy(template, grid, rng, lesion_diameters=diameters).label
-
-    @torch.inference_mode()
-    def _decode(self, latent: Latent) -> tuple[SyntheticVolume, NDArray[np.float32] | None]:
-        tensor = torch.from_numpy(latent.tensor.astype(np.float32))[None]
-        tensor = tensor.to(self.device, PRECISIONS[self.precision])
-        tensor = tensor.contiguous(memory_format=torch.channels_last_3d)
-        statistics = None
-        if latent.spec.numerics == "reference":
-            decoded = self._decode_in_windows(tensor, is_paired=latent.label is not None)
-        else:
-            decoded, found = self._autoencoder.decode_with_statistics(tensor)
-            decoded = decoded.float()
-            statistics = found.cpu().float().numpy()
-        check_finite(decoded, "image", latent.spec.seed)
-        rule = self.variant.intensity
-        values = (decoded[0] * rule.scale + rule.shift).clamp(rule.lowest, rule.highest)
-        image = values.cpu().numpy().astype(np.int16)  # truncates, as the family does
-        if latent.label is not None:
-            image[latent.label == 0] = rule.background
-        volume = SyntheticVolume(
-            np.ascontiguousarray(image), latent.label, latent.affine, latent.provenance
-        )
-        return volume, statistics
-
-    def _decode_in_windows(self, tensor: torch.Tensor, *, is_paired: bool) -> torch.Tensor:
-        window = self.variant.window_paired if is_paired else self.variant.window_alone
-        kept = tensor.half() if is_paired else tensor.float()
-        kind = PRECISIONS[self.precision]
-        decoded = reference_decode(
-            lambda part: self._autoencoder.decode(part.to(kind)).float(), kept, window
-        )
-        # Under a mask upstream cuts values before it scales them, both in half precision.
-        rule = self.variant.intensity
-        top = (rule.highest - rule.shift) / rule.scale
-        return decoded.clamp(min=0.0, max=top) if is_paired else decoded
 
     def _provenance(self, spec: VolumeSpec, mask_source: str) -> Provenance:
         verdict = self._card.outside(spec)

@@ -43,30 +43,20 @@ class Convolution(nn.Module):
 
 @final
 class GroupNorm(nn.GroupNorm):
-    """Group norm that can report the statistics it used, or use given ones.
+    """Group norm that can report the statistics it used.
 
     Set `watched` to a list and each forward appends a float32 `[groups, 2]` tensor: mean and biased
-    variance of the first batch element. Set `given` to such a tensor and it is used instead.
+    variance of the first batch element.
     """
 
     watched: list[torch.Tensor] | None = None
-    given: torch.Tensor | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.given is not None:
-            return self._normalised_by(self.given, x)
         if self.watched is not None:
             grouped = x[0].float().reshape(self.num_groups, -1)
             variance, mean = torch.var_mean(grouped, dim=1, correction=0)
             self.watched.append(torch.stack([mean, variance], dim=1))
         return super().forward(x)
-
-    def _normalised_by(self, statistics: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        width = self.num_channels // self.num_groups
-        mean, variance = statistics.to(x).repeat_interleave(width, dim=0).unbind(1)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return x * scale[:, None, None, None] + shift[:, None, None, None]
 
 
 @final

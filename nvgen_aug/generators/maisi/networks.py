@@ -1,7 +1,7 @@
 """Networks: the autoencoder, built here, and the flow networks, built by MONAI.
 
 The autoencoder is MAISI's, key for key, with plain group norms and convolutions: it needs no GPU,
-no half precision and no slicing of convolutions, and its decoder tells the statistics of its norms.
+no half precision and no slicing of convolutions.
 """
 
 from __future__ import annotations
@@ -60,31 +60,23 @@ class Autoencoder(nn.Module):
 
     def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of the latent, each `[B, 4, x, y, z]`."""
-        h = self.encoder(image)
-        log_variance = self.quant_conv_log_sigma(h).clamp(-30.0, 20.0)
-        return self.quant_conv_mu(h), torch.exp(0.5 * log_variance)
+        return self.moments(self.encoder(image))
 
-    def decode(self, latent: torch.Tensor, statistics: torch.Tensor | None = None) -> torch.Tensor:
-        """The image of a latent, `[B, 1, X, Y, Z]` in network units.
+    def moments(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation, given what the encoder makes of an image."""
+        log_variance = self.quant_conv_log_sigma(features).clamp(-30.0, 20.0)
+        return self.quant_conv_mu(features), torch.exp(0.5 * log_variance)
 
-        Args:
-            latent: `[B, 4, x, y, z]`.
-            statistics: `[norms, groups, 2]`, mean and variance that the norms must use instead of
-                their own.
-        """
-        norms = self.decoder.norms()
-        try:
-            if statistics is not None:
-                for norm, given in zip(norms, statistics, strict=True):
-                    norm.given = given
-            image: torch.Tensor = self.decoder(self.post_quant_conv(latent))
-        finally:
-            for norm in norms:
-                norm.given = None
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        """The image `[B, 1, X, Y, Z]` of a latent `[B, 4, x, y, z]`, undivided, for training."""
+        image: torch.Tensor = self.decoder(self.post_quant_conv(latent))
         return image
 
     def decode_with_statistics(self, latent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The image of one latent `[1, 4, x, y, z]`; float32 statistics `[norms, groups, 2]`."""
+        """As `decode`, of one latent, and float32 statistics `[norms, groups, 2]`, in one graph.
+
+        For engines; `Codec` decodes whatever the size.
+        """
         watched: list[torch.Tensor] = []
         norms = self.decoder.norms()
         for norm in norms:

@@ -14,9 +14,18 @@ def check_finite(values: torch.Tensor, what: str, seed: int) -> None:
         GenerationError: Naming what is not finite, where, and for which seed.
     """
     if not bool(torch.isfinite(values).all()):
-        bad = int((~torch.isfinite(values)).sum())
+        refuse_unless_finite(int((~torch.isfinite(values)).sum()), values.numel(), what, seed)
+
+
+def refuse_unless_finite(bad: int, count: int, what: str, seed: int) -> None:
+    """As `check_finite`, for values that have been counted already.
+
+    Raises:
+        GenerationError: if any of them is bad.
+    """
+    if bad:
         msg = (
-            f"{bad} of {values.numel()} values of the {what} for seed {seed} are not finite; "
+            f"{bad} of {count} values of the {what} for seed {seed} are not finite; "
             "draw another seed, and report this one with its spec"
         )
         raise GenerationError(msg)

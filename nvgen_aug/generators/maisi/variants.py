@@ -129,7 +129,7 @@ MR_INTENSITY: Final = IntensityMap(
 
 TINY_BRAIN: Final = Variant(
     name="tiny-brain",
-    revision="tiny-brain-2",
+    revision="tiny-brain-3",
     folder=Path(__file__).parent / "tiny_brain",
     autoencoder=AutoencoderShape(widths=(8, 16, 64), groups=2),
     flow=FlowShape(
