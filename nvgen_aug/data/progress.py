@@ -77,6 +77,22 @@ class Progress:
         self.epoch = self.resume_epoch = epoch
         self.resume_samples = samples
 
+    def checkpoint(self, batches_done: int, volumes: Mapping[str, Any]) -> dict[str, Any]:
+        """The place after some batches of one rank in this epoch: JSON.
+
+        Raises:
+            DataError: without a layout of batches, or for more than the epoch has.
+        """
+        plan = self.plan
+        if plan is None:
+            msg = "a checkpoint counts batches, so it needs `train.sampler(batch_size)` first"
+            raise DataError(msg)
+        if not 0 <= batches_done <= plan.batches:
+            msg = f"batches_done must lie in [0, {plan.batches}], got {batches_done}"
+            raise DataError(msg)
+        samples = min(batches_done * plan.batch_size, plan.samples_per_rank) * plan.world_size
+        return self.state(samples, configuration(plan, volumes))
+
     def state(self, samples_done: int, configuration: Mapping[str, Any]) -> dict[str, Any]:
         """The place after `samples_done` samples of this epoch, all ranks together: JSON."""
         return {

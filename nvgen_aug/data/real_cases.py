@@ -1,8 +1,9 @@
-"""Real cases: what the caller's dataset must be, so that a plan can speak of it by numbers."""
+"""RealCases: the caller's dataset, which a plan speaks of by numbers."""
 
 from __future__ import annotations
 
 from typing import Any
+from typing import final
 
 from monai.data import LMDBDataset
 from monai.data import PersistentDataset
@@ -11,6 +12,64 @@ from torch.utils.data import IterableDataset
 
 from ..errors import DataError
 from ..schedule import Schedule
+from .chance import Chance
+from .plan import SampleKey
+from .schema import real_item
+from .seeds import derived_seed
+from .split import refuse_synthetic
+
+
+@final
+class RealCases:
+    """The caller's dataset, with its random transforms seeded for each item.
+
+    Args:
+        dataset: What the caller passed as `real`.
+        schedule: When a case is asked for; if never, `dataset` may be `None`.
+        split: What the set is for.
+        check: Whether every voxel is looked at.
+
+    Raises:
+        DataError: for a dataset that cannot be asked for a case by its number, or an
+            empty one.
+    """
+
+    __slots__ = ("_chance", "_check", "_split", "length")
+
+    def __init__(self, dataset: Any, schedule: Schedule, split: str, check: bool) -> None:
+        self.length = number_of_cases(dataset, schedule)
+        self._chance = Chance(dataset)
+        self._split = split
+        self._check = check
+
+    @property
+    def dataset(self) -> Any:
+        """The caller's dataset."""
+        return self._chance.root
+
+    def item(self, key: SampleKey) -> dict[str, Any]:
+        """The case of a key, in the one schema.
+
+        Raises:
+            DataError: for a case that cannot be used.
+        """
+        return self._item(key.index, key.view_seed, "repeated" if key.stratum else "planned")
+
+    def substitute(self, key: SampleKey) -> dict[str, Any]:
+        """A case in place of a volume that failed; which one depends on the key alone.
+
+        Raises:
+            DataError: for a case that cannot be used.
+        """
+        case = derived_seed("substitute", key.view_seed) % self.length
+        return self._item(case, key.view_seed, "substitute")
+
+    def _item(self, case: int, view_seed: int, status: str) -> dict[str, Any]:
+        with self._chance.of(derived_seed("real", view_seed)):
+            # A plain integer: a MONAI dataset takes a sequence for a subset.
+            raw = self._chance.root[case]
+        refuse_synthetic(raw, f"real case {case}", self._split)
+        return real_item(raw, case, check=self._check, status=status)
 
 
 def number_of_cases(real: Any, schedule: Schedule) -> int:

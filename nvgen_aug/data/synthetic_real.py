@@ -29,15 +29,13 @@ from .plan import as_integer
 from .plan import epoch_length_for
 from .progress import Progress
 from .progress import configuration
-from .real_cases import number_of_cases
+from .real_cases import RealCases
 from .recorder import Loaded
 from .recorder import Recorder
 from .recorder import run_settings
 from .report import BlendReport
 from .report import blend_report
 from .sampler import SyntheticRealSampler
-from .schema import real_item
-from .seeds import derived_seed
 from .split import TRAIN
 from .split import check_split
 from .split import refuse_synthetic
@@ -113,10 +111,10 @@ class SyntheticRealDataset(Dataset[Any]):
         self.synthetic = synthetic
         self.seed = as_integer("seed", seed, 0)
         self.check = check
-        real_length = number_of_cases(real, self.schedule)
+        self._real = RealCases(real, self.schedule, split, check)
         self.strata = strata
         recipe = None if synthetic is None else synthetic.recipe
-        self._quotas = None if strata is None else strata.quotas(recipe, cases=real_length)
+        self._quotas = None if strata is None else strata.quotas(recipe, cases=self._real.length)
         fills_with_real = self._quotas is not None and self._quotas.fills_with_real
         if self.schedule.most > 0 and synthetic is None and not fills_with_real:
             msg = f"ratio {ratio} needs a SyntheticDataset, got None; pass one, or ratio=0"
@@ -127,12 +125,10 @@ class SyntheticRealDataset(Dataset[Any]):
             self.stratified = Stratified(synthetic, strata)
             ids = synthetic.label_ids
         if epoch_length is None:
-            epoch_length = epoch_length_for(self.schedule, real_length, real_passes)
+            epoch_length = epoch_length_for(self.schedule, self._real.length, real_passes)
         self.epoch_length = as_integer("epoch_length", epoch_length, 1)
         self.epochs = None if epochs is None else as_integer("epochs", epochs, 1)
         self.progress = Progress()
-        self._real_length = real_length
-        self._real = Chance(real)
         self._transform = Chance(as_transform(transform))
         self._recorder = Recorder(None)
         self._guard = Guard(ids)
@@ -172,7 +168,7 @@ class SyntheticRealDataset(Dataset[Any]):
     @property
     def real(self) -> Any:
         """The caller's dataset of real cases."""
-        return self._real.root
+        return self._real.dataset
 
     @property
     def transform(self) -> Callable[[Any], Any] | None:
@@ -254,15 +250,7 @@ class SyntheticRealDataset(Dataset[Any]):
         Raises:
             DataError: without a sampler, or for more batches than the epoch has.
         """
-        plan = self.progress.plan
-        if plan is None:
-            msg = "a checkpoint counts batches, so it needs `train.sampler(batch_size)` first"
-            raise DataError(msg)
-        if not 0 <= batches_done <= plan.batches:
-            msg = f"batches_done must lie in [0, {plan.batches}], got {batches_done}"
-            raise DataError(msg)
-        samples = min(batches_done * plan.batch_size, plan.samples_per_rank) * plan.world_size
-        return self.progress.state(samples, configuration(plan, self.volumes))
+        return self.progress.checkpoint(batches_done, self.volumes)
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go to the place of a checkpoint: nothing is repeated, nothing skipped.
@@ -308,7 +296,7 @@ class SyntheticRealDataset(Dataset[Any]):
             seed=self.seed,
             ratio=self.schedule,
             epoch_length=self.epoch_length,
-            real_length=self._real_length,
+            real_length=self._real.length,
             volume_seed=0 if self.synthetic is None else self.synthetic.seed,
             max_reuse=1 if self.synthetic is None else self.synthetic.max_reuse,
             batch_size=batch_size,
@@ -324,12 +312,7 @@ class SyntheticRealDataset(Dataset[Any]):
 
     def _load(self, key: SampleKey) -> Loaded:
         began = perf_counter()
-        status = "repeated" if key.stratum else "planned"
-        item = (
-            self._synthetic_item(key)
-            if key.is_synthetic
-            else self._real_item(key.index, key, status)
-        )
+        item = self._synthetic_item(key) if key.is_synthetic else self._real.item(key)
         is_synthetic = item["synthetic"]
         name = f"synthetic volume {key.index}" if key.is_synthetic else f"real case {key.index}"
         if key.is_synthetic and not is_synthetic:
@@ -352,16 +335,7 @@ class SyntheticRealDataset(Dataset[Any]):
         try:
             return volumes.item(key.index, key.view_seed, key.reuse)
         except GenerationError:
-            if volumes.on_failure != "real" or not self._real_length:
+            if volumes.on_failure != "real" or not self._real.length:
                 raise
         volumes.replaced_by_real()
-        # Planned too: which case stands in depends on the key alone.
-        case = derived_seed("substitute", key.view_seed) % self._real_length
-        return self._real_item(case, key, status="substitute")
-
-    def _real_item(self, case: int, key: SampleKey, status: str = "planned") -> dict[str, Any]:
-        with self._real.of(derived_seed("real", key.view_seed)):
-            # A plain integer: a MONAI dataset takes a sequence for a subset.
-            raw = self._real.root[case]
-        refuse_synthetic(raw, f"real case {case}", self.split)
-        return real_item(raw, case, check=self.check, status=status)
+        return self._real.substitute(key)
