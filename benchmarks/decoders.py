@@ -14,6 +14,8 @@ from benchmarks.nv_generate import NvGenerate
 from benchmarks.nv_generate import Tiling
 from nvgen_aug.generators.maisi.networks import build_autoencoder
 from nvgen_aug.generators.maisi.piecewise.codec import Codec
+from nvgen_aug.generators.maisi.piecewise.spans import Box
+from nvgen_aug.generators.maisi.piecewise.spans import grid_of
 from nvgen_aug.generators.maisi.placement import PRECISIONS
 from nvgen_aug.generators.maisi.placement import place
 from nvgen_aug.generators.maisi.shapes import AutoencoderShape
@@ -49,13 +51,33 @@ class Decoders:
         generator = torch.Generator().manual_seed(0)
         drawn = torch.randn((1, shape.latent, *latent), generator=generator)
         self._latent = drawn.to(device, PRECISIONS[precision])
+        self._codec = Codec(self._own)
         self._reference: torch.Tensor | None = None
 
     def ours(self) -> Run:
-        """This package's decode of the whole volume, as its plan has it."""
-        latent = self._latent.contiguous(memory_format=torch.channels_last_3d)
-        codec = Codec(self._own)
-        return lambda: _quietly(lambda: codec.decode(latent).image)
+        """This package's decode of the whole volume, as its planner has it."""
+        return lambda: self._codec.decode(self._latent).image
+
+    def planned(self, name: str, planes: int | None) -> Run:
+        """The same under a plan of this name, whatever memory allows."""
+        planner, grid = self._codec.decoder.planner, grid_of(self._latent)
+        box = planner.everything(grid)
+        plan = planner.rehearse(name, planes, grid, box, has_statistics=False)
+        return lambda: self._codec.decode(self._latent, plan=plan).image
+
+    def crop(self, box: Box) -> Run:
+        """A box of the image alone, the statistics of the whole being known."""
+        statistics = self._codec.decode(self._latent).statistics
+        return lambda: self._codec.decode(self._latent, box=box, statistics=statistics).image
+
+    def cold_crop(self, box: Box) -> Run:
+        """A box of the image when nothing is known: a decode of the whole, then of the box."""
+
+        def run() -> torch.Tensor:
+            statistics = self._codec.decode(self._latent).statistics
+            return self._codec.decode(self._latent, box=box, statistics=statistics).image
+
+        return run
 
     def monai(self, num_splits: int) -> Run:
         """MONAI's network, whole."""
@@ -91,14 +113,16 @@ class Decoders:
         network.to(self.device).eval().requires_grad_(False)
         return lambda: checkout.decode(network, self._latent, tiling)
 
-    def relative_rms(self, image: torch.Tensor) -> float:
-        """Error of an image against MONAI's undivided decode in float32."""
+    def relative_rms(self, image: torch.Tensor, box: Box | None = None) -> float:
+        """Error of an image, or of a box of it, against MONAI's undivided decode in float32."""
         if self._reference is None:
             network = self._monai(1)
             with torch.inference_mode():
                 self._reference = network.decode(self._latent.float()).cpu().double()
-        difference = image.detach().cpu().double() - self._reference
-        return float(difference.norm() / self._reference.norm())
+        x, y, z = (slice(None),) * 3 if box is None else (slice(*span) for span in box)
+        reference = self._reference[..., x, y, z]
+        difference = image.detach().cpu().double() - reference
+        return float(difference.norm() / reference.norm())
 
     def _monai(self, num_splits: int) -> AutoencoderKlMaisi:
         network = monai_autoencoder(self.shape, num_splits=num_splits, norm_float16=self._is_half)
