@@ -35,7 +35,7 @@ demo: $(STAMP) ## Train a segmenter on real and synthetic volumes, and write dem
 	$(BIN)/nvgen-aug demo --out $(OUT) $(DEMO)
 
 test: lint ## Style, types and the quick tests: some minutes
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## The slow tests, and every benchmark once with --quick
 	$(BIN)/pytest -m slow

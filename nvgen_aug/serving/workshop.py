@@ -282,7 +282,7 @@ class Workshop:
 
 
 def _closed() -> SourceError:
-    msg = "this engine is closed; open another with `open_source` or `serve`"
+    msg = "the generator was closed, or its server stopped; `open_source` or `serve` another"
     return SourceError(msg)
 
 

@@ -253,7 +253,7 @@ def test_closing_fails_what_waits_and_closes_the_generator() -> None:
     closer.join()
     assert begun.result(SECONDS).provenance.seed == 0
     assert generator.is_closed
-    with pytest.raises(SourceError, match="is closed; open another"):
+    with pytest.raises(SourceError, match="generator was closed"):
         engine.fetch(phantom(2))
 
 
