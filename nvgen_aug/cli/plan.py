@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Sequence
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..data.census import Census
 from ..data.demand import Demand
 from ..data.demand import demand_of
 from ..data.plan import Plan
@@ -24,6 +21,7 @@ from ..data.strata import Strata
 from ..errors import DataError
 from ..schedule import Schedule
 from ..schedule_text import schedule_from_text
+from .goal import strata_of
 from .terminal import answer
 from .terminal import hint
 from .terminal import say
@@ -115,7 +113,7 @@ def plan(
           --batch-size 4 --max-reuse 8 --seconds-per-volume 5 --seconds-per-step 0.4
     """
     schedule = schedule_from_text(ratio)
-    strata = _strata(census, goal or [], control)
+    strata = strata_of(census, goal or [], control)
     real = _real(real, strata)
     if real == 0 and schedule.least < 1:
         msg = f"--real 0 leaves no real case for --ratio {ratio}; only a ratio of 1 needs none"
@@ -196,26 +194,6 @@ def _goal(run: Plan, epochs: int) -> Iterator[tuple[str, ...]]:
             str(row.drawn),
             f"{row.delivered:.2%}",
         )
-
-
-def _strata(path: Path | None, goal: Sequence[str], control: bool) -> Strata | None:
-    if not goal:
-        if path is not None or control:
-            msg = "--census and --control need a --goal, such as --goal 'lesion < 10 mm=0.2'"
-            raise DataError(msg)
-        return None
-    if path is None:
-        msg = "--goal needs --census, a file that `nvgen-aug census` or `Census.save` wrote"
-        raise DataError(msg)
-    shares: dict[str, Fraction] = {}
-    for text in goal:
-        condition, _, number = text.rpartition("=")
-        try:
-            shares[condition] = Fraction(number.strip())
-        except (ValueError, ZeroDivisionError) as error:
-            msg = f"--goal is written CONDITION=SHARE, like 'lesion < 10 mm=0.2', got {text!r}"
-            raise DataError(msg) from error
-    return Strata(shares, Census.load(path), fill="real" if control else "synthetic")
 
 
 def _real(real: int | None, strata: Strata | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -15,18 +16,22 @@ import typer
 
 from ..card import VariantCard
 from ..data.seeds import volume_seed_of
+from ..data.strata import Strata
 from ..errors import DataError
 from ..errors import SpecError
 from ..recipe import Lesions
 from ..recipe import Recipe
 from ..spec import VolumeSpec
+from .goal import strata_of
 from .terminal import answer
+from .terminal import hint
 from .terminal import interruptible
 from .terminal import progress
 from .terminal import say
 
 if TYPE_CHECKING:
     from ..evaluation.contact_sheet import SheetRow
+    from ..source import VolumeSource
 
 _DRAWS = 200  # volumes of the run that are looked at for each one that is shown
 _EMPTY = "no pathology"
@@ -52,6 +57,19 @@ def preview(
             show_default="10 and 20",
         ),
     ] = None,
+    goal: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION=SHARE",
+            help="As `nvgen-aug plan` takes it: then the strata are those of the goal.",
+        ),
+    ] = None,
+    census: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="JSON", help="What the real cases show, from `nvgen-aug census`; for --goal."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the SyntheticDataset.")] = 0,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps volumes; training finds them there.")
@@ -60,22 +78,28 @@ def preview(
 ) -> None:
     """Draw contact sheets of the synthetic volumes that a training run will begin with.
 
-    A stratum is a kind of pathology and the diameter of its largest lesion. The volumes
-    are the first ones of each stratum that a SyntheticDataset with this recipe and seed
-    will give, and what they took is not lost: with --cache, training reads them.
+    A stratum is a kind of pathology and the diameter of its largest lesion, or with
+    --goal and --census one of those that the plan draws from. The volumes are the first
+    of each stratum that a SyntheticDataset with this recipe and seed will give, and what
+    they took is not lost: with --cache, training reads them.
 
     Printed is how often each stratum comes, and the sheets are named by stratum.
 
     \b
     Example:
       nvgen-aug preview tiny-brain --num 3 --bins 8 --bins 16 --out preview/
+      nvgen-aug preview tiny-brain --census census.json --goal "lesion < 10 mm=0.2"
     """
+    strata = strata_of(census, goal or [])
+    if strata is not None and bins:
+        msg = "--bins and --goal both say what a stratum is; give one of them"
+        raise DataError(msg)
     limits = sorted(bins or (10.0, 20.0))
     if limits[0] <= 0:
         msg = f"--bins must be diameters in mm above 0, got {limits[0]:g}"
         raise DataError(msg)
     with interruptible(f"finished sheets are in {out}"):
-        _preview(variant, out, recipe, num, limits, seed, cache, device)
+        _preview(variant, out, recipe, num, strata or limits, seed, cache, device)
 
 
 @final
@@ -85,7 +109,7 @@ class _Stratum:
 
     Args:
         shown: Numbers and specs of the first ones.
-        drawn: How many there were.
+        drawn: How many there were; 0 where a plan decides.
     """
 
     shown: list[tuple[int, VolumeSpec]] = field(default_factory=list)
@@ -97,7 +121,7 @@ def _preview(
     out: Path,
     file: Path | None,
     num: int,
-    limits: list[float],
+    kinds: Strata | list[float],
     seed: int,
     cache: Path | None,
     device: str,
@@ -111,7 +135,11 @@ def _preview(
         card = source.card
         recipe = Recipe.load(file) if file else _default(card)
         recipe.check(card)
-        strata = _drawn(recipe, card, num, limits, seed)
+        strata = (
+            _of_the_goal(recipe, source, num, kinds, seed)
+            if isinstance(kinds, Strata)
+            else _drawn(recipe, card, num, kinds, seed)
+        )
         names = {value: name for name, value in card.vocabulary.items() if value}
         total = sum(len(stratum.shown) for stratum in strata.values())
         with progress() as bar:
@@ -129,9 +157,12 @@ def _preview(
                     msg = f"cannot write to {out}: {error.strerror}; choose another folder"
                     raise DataError(msg) from error
     draws = sum(stratum.drawn for stratum in strata.values())
-    say(f"of the first {draws} volumes:")
-    for title, stratum in sorted(strata.items()):
-        say(f"  {stratum.drawn / draws:6.1%}  {title}")
+    if draws:
+        say(f"of the first {draws} volumes:")
+        for title, stratum in sorted(strata.items()):
+            say(f"  {stratum.drawn / draws:6.1%}  {title}")
+    else:
+        hint("how often each stratum comes is the plan's: nvgen-aug plan --census … --goal …")
     answer(paths)
 
 
@@ -162,6 +193,20 @@ def _drawn(
     return strata
 
 
+def _of_the_goal(
+    recipe: Recipe, source: VolumeSource, num: int, strata: Strata, seed: int
+) -> Mapping[str, _Stratum]:
+    """The first volumes that a SyntheticRealDataset with these strata asks for."""
+    from ..data.stratified import Stratified
+    from ..data.synthetic import SyntheticDataset
+
+    parts = Stratified(SyntheticDataset(source, recipe, seed=seed), strata)
+    return {
+        name: _Stratum([(number, parts.of(name).spec(number)) for number in range(num)])
+        for name in parts.names
+    }
+
+
 def stratum_of(spec: VolumeSpec, limits: list[float]) -> str:
     """The kind of pathology of a volume, and the bin of its largest lesion.
 
@@ -182,7 +227,8 @@ def stratum_of(spec: VolumeSpec, limits: list[float]) -> str:
 
 
 def _sheet_path(out: Path, title: str) -> Path:
-    return out / (title.replace(" ", "-").replace("/", "-") + ".png")
+    words = title.replace("<", "below").replace(">=", "from")
+    return out / (re.sub(r"[^\w.]+", "-", words).strip("-") + ".png")
 
 
 def _row(number: int, spec: VolumeSpec, image: np.ndarray, label: np.ndarray | None) -> SheetRow:

@@ -97,6 +97,11 @@ class Stratified:
         for name, stratum in strata.strata(synthetic.recipe, card).items():
             self._parts[name] = synthetic.narrowed(name, stratum, self._watch)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every stratum that there is; without a goal only the unnamed one."""
+        return tuple(name for name in self._parts if name) or ("",)
+
     def of(self, stratum: str) -> SyntheticDataset:
         """The dataset of a stratum."""
         return self._parts[stratum]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from nvgen_aug import census
 from nvgen_aug.cli import main
 from nvgen_aug.cli.preview import stratum_of
 from nvgen_aug.spec import VolumeSpec
@@ -68,3 +70,29 @@ def test_a_diameter_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) 
 def test_a_stratum_is_that_of_the_largest_lesion(diameters: list[float], stratum: str) -> None:
     pathology = tuple(("lesion", diameter) for diameter in diameters)
     assert stratum_of(VolumeSpec("phantom", seed=0, pathology=pathology), [10, 20]) == stratum
+
+
+def test_with_a_goal_the_strata_are_those_that_the_plan_draws_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    label = np.zeros((1, 8, 8, 8), np.uint8)
+    counted = census([{"label": label}], labels={"lesion": 1}, spacing=(2.0, 2.0, 2.0))
+    counted.save(tmp_path / "census.json")
+    words = ["--census", str(tmp_path / "census.json"), "--out", str(tmp_path), "--num", "1"]
+    goal = ["--goal", "lesion=0.4", "--goal", "lesion < 10 mm=0.2"]
+    status, paths, err = previewed(capsys, "phantom", *words, *goal)
+    assert status == 0
+    names = [Path(path).name for path in paths]
+    assert len(names) == 3
+    assert "lesion-below-10-mm.png" in names
+    assert "nvgen-aug plan" in err
+
+
+def test_bins_and_a_goal_contradict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    census(
+        [{"label": np.zeros((1, 4, 4, 4), np.uint8)}], labels={"lesion": 1}, spacing=(1, 1, 1)
+    ).save(tmp_path / "census.json")
+    words = ["--census", str(tmp_path / "census.json"), "--goal", "lesion=0.4", "--bins", "8"]
+    status, _, err = previewed(capsys, "phantom", *words)
+    assert status == 1
+    assert "--bins and --goal both say what a stratum is" in err
