@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from nvgen_aug.card import VariantCard
 from nvgen_aug.crop import CropRule
+from nvgen_aug.data.failures import SubstituteWarning
 from nvgen_aug.data.strata import Strata
 from nvgen_aug.data.synthetic import SyntheticDataset
 from nvgen_aug.data.synthetic_real import SyntheticRealDataset
@@ -209,3 +211,23 @@ def test_arguments_that_make_no_sense_are_refused() -> None:
     narrow = Recipe(pathology={"lesion": Lesions(diameter=(4, 9))})
     with pytest.raises(SpecError, match="the recipe draws no other size; widen"):
         Strata(GOAL, CENSUS).quotas(narrow)
+
+
+def test_what_stands_in_for_a_failed_volume_is_of_its_stratum() -> None:
+    train = blend(Strata(GOAL, CENSUS), epochs=4)
+    planned = {key.stratum: key for epoch in range(4) for key in train.plan(epoch) if key.stratum}
+    stratified = train.stratified
+    assert stratified is not None
+    source = stratified.of("").source
+    found = {}
+    for stratum, key in planned.items():
+        source.broken = {stratified.of(stratum).spec(key.index).seed}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SubstituteWarning)
+            item = train[key]
+        found[stratum] = (json.loads(item["provenance"])["status"], bool(item["label"].any()))
+    assert found == {
+        "lesion < 10 mm": ("substitute", True),
+        "lesion": ("substitute", True),
+        "no lesion": ("substitute", False),
+    }
