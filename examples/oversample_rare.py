@@ -12,7 +12,6 @@ of the same run, so what differs is new lesions against lesions seen again.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
 import monai.transforms as mt
@@ -49,10 +48,10 @@ def main() -> None:
     args = arguments()
     recipe = RECIPE if not args.quick else nv.Recipe(pathology=RECIPE.pathology, steps=2)
     with nv.serve("tiny-brain", cache=args.cache) as source:
-        files = patients(args.data) if args.data else stand_ins(source, recipe, args.scratch)
+        files = patients(args.data) if args.data else stand_ins(source, recipe, args.out)
         real = CacheDataset(files, mt.Compose(LOAD + PREP), progress=False)
 
-        census = nv.census(real, LABELS, path=args.scratch / "census.json")
+        census = nv.census(real, LABELS, path=args.out / "census.json")
         print(census)
         strata = nv.Strata(GOAL, census, fill="real" if args.control else "synthetic")
         synthetic = nv.SyntheticDataset(
@@ -108,6 +107,7 @@ def stand_ins(source: nv.VolumeSource, recipe: nv.Recipe, folder: Path) -> list[
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with dataset.json")
+    parser.add_argument("--out", type=Path, default=Path("runs/oversample_rare"))
     parser.add_argument("--cache", type=Path, help="where synthetic volumes are kept")
     parser.add_argument("--ratio", type=float, default=0.4, help="share of synthetic samples")
     parser.add_argument("--epochs", type=int, default=100)
@@ -119,7 +119,7 @@ def arguments() -> argparse.Namespace:
         parser.error("--data FOLDER is needed, or --quick to try it without")
     if args.quick:
         args.epochs = min(args.epochs, 2)
-    args.scratch = Path(tempfile.mkdtemp(prefix="oversample_rare_"))
+    args.out.mkdir(parents=True, exist_ok=True)
     return args
 
 

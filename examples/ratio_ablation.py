@@ -1,7 +1,7 @@
 """How much synthetic data helps: one run for each share and seed, fairly compared.
 
     python examples/ratio_ablation.py                    # tiny-brain; minutes on a laptop
-    python examples/ratio_ablation.py --quick            # phantoms, seconds
+    python examples/ratio_ablation.py --quick            # rough images, a minute
 
 What makes it fair:
 
@@ -40,17 +40,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--quick", action="store_true", help="phantoms, two arms, two seeds")
+    parser.add_argument("--quick", action="store_true", help="rough images, two arms, two seeds")
     chosen = parser.parse_args()
 
-    variant = "phantom" if chosen.quick else "tiny-brain"
     epochs = 1 if chosen.quick else chosen.epochs
     ratios = RATIOS[:2] if chosen.quick else RATIOS
     seeds = range(2 if chosen.quick else 3)
     budgets = ("same_steps",) if chosen.quick else ("same_steps", "same_real")
-    recipe = nv.Recipe(pathology={"lesion": nv.Lesions((1, 3), (8, 20))})
+    lesions = {"lesion": nv.Lesions((1, 3), (8, 20))}
+    recipe = nv.Recipe(pathology=lesions, steps=2 if chosen.quick else None)
     rows = []
-    with nv.serve(variant, cache=chosen.out / "pool") as source:  # made once, the same in all arms
+    with nv.serve(
+        "tiny-brain", cache=chosen.out / "pool"
+    ) as source:  # made once, the same in all arms
         stand_ins(chosen.out / "stand-ins", source, recipe, 6 if chosen.quick else 12)
         files = real_files(chosen.out / "stand-ins")
         train_files, validation = files[2:], files[:2]

@@ -2,7 +2,7 @@
 
     python examples/train_segmentation.py                         # stand-ins for patients
     python examples/train_segmentation.py --data scans/           # yours: imagesTr/, labelsTr/
-    python examples/train_segmentation.py --quick                 # phantoms, seconds
+    python examples/train_segmentation.py --quick                 # rough images, a minute
     nvgen-aug inspect runs/segmentation
 
 A folder of yours has NIfTI files of one name in `imagesTr` and `labelsTr`, with lesions as 1.
@@ -30,7 +30,6 @@ import nvgen_aug as nv
 
 KEYS = ("image", "label")
 LABELS = nv.LabelMap({"lesion": 1}, others="background")
-SIZE = {"tiny-brain": (48, 48, 48), "phantom": (16, 16, 16)}
 
 # Real files are loaded; synthetic volumes arrive as if they had been.
 LOAD = [mt.LoadImaged(KEYS), mt.EnsureChannelFirstd(KEYS)]
@@ -68,10 +67,9 @@ def blended(
     **options: Any,
 ) -> nv.SyntheticRealDataset:
     """The real files with synthetic volumes at an exact share."""
-    size = SIZE[source.card.name]
     real = CacheDataset(files, mt.Compose(LOAD + PREP), progress=False)
     synthetic = nv.SyntheticDataset(source, recipe, labels=LABELS, transform=PREP, max_reuse=4)
-    crop = mt.RandSpatialCropd(KEYS, size, random_size=False)
+    crop = mt.RandSpatialCropd(KEYS, (48, 48, 48), random_size=False)
     return nv.SyntheticRealDataset(
         real, synthetic, ratio=ratio, transform=[crop, *AUG], seed=seed, **options
     )
@@ -130,13 +128,13 @@ def main() -> None:
     parser.add_argument("--ratio", type=float, default=0.3, help="share of synthetic samples")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path("runs/segmentation"))
-    parser.add_argument("--quick", action="store_true", help="phantoms and two epochs")
+    parser.add_argument("--quick", action="store_true", help="rough images and two epochs")
     chosen = parser.parse_args()
 
-    variant = "phantom" if chosen.quick else "tiny-brain"
-    recipe = nv.Recipe(pathology={"lesion": nv.Lesions((1, 3), (8, 20))})
+    lesions = {"lesion": nv.Lesions((1, 3), (8, 20))}
+    recipe = nv.Recipe(pathology=lesions, steps=2 if chosen.quick else None)
     # One resident process makes volumes for all workers, and keeps them in a folder.
-    with nv.serve(variant, cache=chosen.out / "cache") as source:
+    with nv.serve("tiny-brain", cache=chosen.out / "cache") as source:
         folder = chosen.data or chosen.out / "stand-ins"
         if chosen.data is None:
             stand_ins(folder, source, recipe, 6 if chosen.quick else 12)

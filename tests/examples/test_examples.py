@@ -21,10 +21,10 @@ if not EXAMPLES.exists():
     pytest.skip("the examples are in the repository, not in the wheel", allow_module_level=True)
 
 
-def run(name: str, out: Path) -> str:
+def run(name: str, out: Path, *more: str) -> str:
     paths = os.pathsep.join(filter(None, [str(EXAMPLES.parent), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), "--quick", "--out", str(out)],
+        [sys.executable, str(EXAMPLES / name), "--quick", "--out", str(out), *more],
         capture_output=True,
         text=True,
         check=False,
@@ -47,6 +47,14 @@ def test_a_training_script_leaves_a_record_of_what_it_saw(tmp_path: Path) -> Non
     rows = manifest(tmp_path).rows
     assert {row["source"] for row in rows} == {"real", "synthetic"}
     assert len(rows) == 12
+
+
+@pytest.mark.parametrize("kind", ["synthetic", "control"])
+def test_a_rare_lesion_is_shown_as_often_as_asked(tmp_path: Path, kind: str) -> None:
+    out = run("oversample_rare.py", tmp_path, *(["--control"] if kind == "control" else []))
+    assert "lesion < 10 mm" in out
+    goal = next(line for line in out.splitlines() if line.strip().startswith("lesion "))
+    assert "50" in goal
 
 
 def test_arms_of_an_ablation_see_the_same_real_cases_and_nested_volumes(tmp_path: Path) -> None:
