@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from .data.synthetic_real import SyntheticRealDataset as SyntheticRealDataset
     from .generators.phantom import PhantomGenerator as PhantomGenerator
     from .labels import LabelMap as LabelMap
+    from .pathology import Lesions as Lesions
     from .provenance import Provenance as Provenance
-    from .recipe import Lesions as Lesions
     from .recipe import Recipe as Recipe
     from .record import RunRecord as RunRecord
     from .schedule import Constant as Constant
@@ -54,7 +54,7 @@ _HOME = {
     "HarmoniseDict": "transforms",
     "Harmonised": "transforms",
     "LabelMap": "labels",
-    "Lesions": "recipe",
+    "Lesions": "pathology",
     "Linear": "schedule",
     "PhantomGenerator": "generators.phantom",
     "Piecewise": "schedule",

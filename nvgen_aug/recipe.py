@@ -21,59 +21,23 @@ import yaml
 
 from .card import VariantCard
 from .errors import SpecError
+from .pathology import Lesions
+from .pathology import lesions_of
 from .spec import VolumeSpec
 
-
-@final
-@dataclass(frozen=True, slots=True)
-class Lesions:
-    """How many lesions of a kind are drawn, and how large.
-
-    Args:
-        count: Least and greatest number of lesions, each number alike.
-        diameter: Least and greatest diameter in mm, uniform in the logarithm,
-            so that small lesions are as common as they are in patients.
-    """
-
-    count: tuple[int, int] = (1, 1)
-    diameter: tuple[float, float] = (6.0, 16.0)
-
-    def __post_init__(self) -> None:
-        count = _pair("lesion count", self.count)
-        diameter = _pair("lesion diameter", self.diameter)
-        if count != tuple(int(n) for n in count) or not 0 <= count[0] <= count[1]:
-            msg = f"lesion count must be two integers 0 ≤ least ≤ greatest, got {self.count!r}"
-            raise SpecError(msg)
-        if not 0 < diameter[0] <= diameter[1]:
-            msg = f"lesion diameter must be 0 < least ≤ greatest mm, got {self.diameter!r}"
-            raise SpecError(msg)
-        object.__setattr__(self, "count", (int(count[0]), int(count[1])))
-        object.__setattr__(self, "diameter", (float(diameter[0]), float(diameter[1])))
-
-    def draw(self, rng: np.random.Generator) -> list[float]:
-        """Diameters in mm, largest first."""
-        number = int(rng.integers(self.count[0], self.count[1] + 1))
-        low, high = np.log(self.diameter)
-        # Tenths of a millimetre: specs stay readable, and lose nothing.
-        diameters = [round(float(np.exp(rng.uniform(low, high))), 1) for _ in range(number)]
-        return sorted(diameters, reverse=True)
-
-    def between(self, least: float = 0.0, below: float = math.inf) -> Lesions | None:
-        """At least one of these lesions, and only of these sizes; `None` if none is so large.
-
-        Args:
-            least: Least diameter in mm.
-            below: Diameter in mm that is too large already.
-        """
-        # Diameters are drawn in tenths of a millimetre.
-        low = math.ceil(round(10 * max(self.diameter[0], least), 6)) / 10
-        high = min(
-            self.diameter[1],
-            math.ceil(round(10 * below, 6) - 1) / 10 if below < math.inf else below,
-        )
-        if low > high or self.count[1] == 0:
-            return None
-        return Lesions((max(1, self.count[0]), self.count[1]), (low, high))
+# Fields of a spec that are as the recipe has them, without chance.
+_HANDED_ON = (
+    "size",
+    "spacing",
+    "anatomy",
+    "solver",
+    "steps",
+    "guidance",
+    "numerics",
+    "guidance_interval",
+    "body_region",
+    "allow_out_of_distribution",
+)
 
 
 @final
@@ -144,7 +108,7 @@ class Recipe:
         if not isinstance(given, Mapping):
             msg = f"pathology must map label names to lesions, got {given!r}"
             raise SpecError(msg)
-        put("pathology", {name: _lesions(name, value) for name, value in given.items()})
+        put("pathology", {name: lesions_of(name, value) for name, value in given.items()})
         is_number = isinstance(self.pathology_share, Real)
         if not is_number or not 0 <= self.pathology_share <= 1:
             msg = f"pathology_share must lie in [0, 1], got {self.pathology_share!r}"
@@ -175,23 +139,7 @@ class Recipe:
         mask = self.mask
         if isinstance(mask, tuple):
             mask = mask[int(rng.integers(len(mask)))]
-        return VolumeSpec(
-            name,
-            seed=seed,
-            size=self.size,
-            spacing=self.spacing,
-            modality=modality,  # type: ignore[arg-type]  # narrowed by __post_init__
-            anatomy=self.anatomy,
-            pathology=tuple(lesions),
-            solver=self.solver,
-            steps=self.steps,
-            guidance=self.guidance,
-            numerics=self.numerics,
-            guidance_interval=self.guidance_interval,
-            mask=mask,  # type: ignore[arg-type]  # narrowed by __post_init__
-            body_region=self.body_region,
-            allow_out_of_distribution=self.allow_out_of_distribution,
-        )
+        return self._spec(name, seed, modality, tuple(lesions), mask)  # type: ignore[arg-type]
 
     def gives_labels(self, card: VariantCard) -> bool:
         """Whether its volumes come with labels from the variant of a card."""
@@ -249,25 +197,24 @@ class Recipe:
                     for name, kind in (self.pathology or {}).items()
                     if isinstance(kind, Lesions)
                 )
-                card.resolve(
-                    VolumeSpec(
-                        self.variant or card.name,
-                        seed=0,
-                        size=self.size,
-                        spacing=self.spacing,
-                        modality=modality,
-                        anatomy=self.anatomy,
-                        pathology=lesions,
-                        solver=self.solver,
-                        steps=self.steps,
-                        guidance=self.guidance,
-                        numerics=self.numerics,
-                        guidance_interval=self.guidance_interval,
-                        mask=mask,
-                        body_region=self.body_region,
-                        allow_out_of_distribution=self.allow_out_of_distribution,
-                    )
-                )
+                card.resolve(self._spec(self.variant or card.name, 0, modality, lesions, mask))
+
+    def _spec(
+        self,
+        variant: str,
+        seed: int,
+        modality: str | None,
+        pathology: tuple[tuple[str, float], ...],
+        mask: str | None,
+    ) -> VolumeSpec:
+        return VolumeSpec(
+            variant,
+            seed=seed,
+            modality=modality,
+            pathology=pathology,
+            mask=mask,
+            **{name: getattr(self, name) for name in _HANDED_ON},
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
@@ -290,24 +237,3 @@ class Recipe:
             msg = f"the recipe {path} may have {sorted(known)}, got {strange}"
             raise SpecError(msg)
         return cls(**values)
-
-
-def _lesions(name: str, value: Lesions | Mapping[str, Any]) -> Lesions:
-    if isinstance(value, Lesions):
-        return value
-    if not isinstance(value, Mapping) or not set(value) <= {"count", "diameter"}:
-        msg = (
-            f"pathology `{name}` must be Lesions(count, diameter) or a mapping with "
-            f"`count` and `diameter`, got {value!r}"
-        )
-        raise SpecError(msg)
-    return Lesions(**value)
-
-
-def _pair(name: str, value: Any) -> tuple[float, float]:
-    try:
-        low, high = value
-        return float(low), float(high)
-    except (TypeError, ValueError) as error:
-        msg = f"{name} must be two numbers (least, greatest), got {value!r}"
-        raise SpecError(msg) from error

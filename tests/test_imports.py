@@ -20,7 +20,7 @@ PACKAGE = Path(nvgen_aug.__file__).parent
 # Modules directly under nvgen_aug: each may import those further up this list alone.
 CORE = (
     {"errors", "whole_file"},
-    {"spec", "share", "envelope", "condition", "lesions"},
+    {"spec", "share", "envelope", "condition", "lesions", "pathology"},
     {"crop", "provenance", "card", "schedule"},
     {"volume", "labels", "mix", "recipe", "schedule_text"},
     {"source", "record"},

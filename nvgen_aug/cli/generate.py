@@ -17,7 +17,7 @@ from ..card import VariantCard
 from ..data.seeds import volume_seed_of
 from ..errors import DataError
 from ..errors import SpecError
-from ..recipe import Lesions
+from ..pathology import Lesions
 from ..recipe import Recipe
 from ..source import VolumeSource
 from ..spec import VolumeSpec

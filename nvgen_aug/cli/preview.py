@@ -19,7 +19,7 @@ from ..data.seeds import volume_seed_of
 from ..data.strata import Strata
 from ..errors import DataError
 from ..errors import SpecError
-from ..recipe import Lesions
+from ..pathology import Lesions
 from ..recipe import Recipe
 from ..spec import VolumeSpec
 from .goal import strata_of

@@ -12,7 +12,7 @@ from typing import final
 from ..condition import Condition
 from ..errors import DataError
 from ..errors import SpecError
-from ..recipe import Lesions
+from ..pathology import Lesions
 from ..recipe import Recipe
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ..card import VariantCard
 from ..data.synthetic import SyntheticDataset
 from ..data.synthetic_real import SyntheticRealDataset
 from ..labels import LabelMap
-from ..recipe import Lesions
+from ..pathology import Lesions
 from ..recipe import Recipe
 from ..source import VolumeSource
 from .fit import Arm

@@ -11,7 +11,7 @@ import pytest
 
 from nvgen_aug.errors import SpecError
 from nvgen_aug.generators.phantom import PhantomGenerator
-from nvgen_aug.recipe import Lesions
+from nvgen_aug.pathology import Lesions
 from nvgen_aug.recipe import Recipe
 
 CARD = PhantomGenerator().card
@@ -29,6 +29,29 @@ def draws(recipe: Recipe, number: int = 60) -> list[Any]:
 def test_equal_generators_draw_equal_specs_and_others_do_not() -> None:
     assert draws(RECIPE) == draws(RECIPE)
     assert len(set(draws(RECIPE))) == 60
+
+
+def test_a_recipe_draws_the_same_specs_in_every_version() -> None:
+    recipe = Recipe(
+        modality=["bright", "dark"],
+        pathology={
+            "lesion": {"count": [0, 3], "diameter": [4, 12]},
+            "cyst": Lesions((1, 2), (3, 5)),
+        },
+        pathology_share=0.5,
+        mask=["a" * 64, "b" * 64],
+    )
+    drawn = [(s.seed, s.modality, s.pathology, str(s.mask)[0]) for s in draws(recipe, 3)]
+    assert drawn == [
+        (5874934615388537134, "dark", (("cyst", 3.0),), "b"),
+        (
+            4720721261117928062,
+            "dark",
+            (("cyst", 4.9), ("cyst", 3.5), ("lesion", 9.9), ("lesion", 7.3), ("lesion", 6.3)),
+            "a",
+        ),
+        (2412946043537042528, "bright", (), "b"),
+    ]
 
 
 def test_no_chance_comes_from_elsewhere() -> None:

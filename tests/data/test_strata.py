@@ -21,7 +21,7 @@ from nvgen_aug.errors import RatioError
 from nvgen_aug.errors import SpecError
 from nvgen_aug.generators.phantom import PhantomGenerator
 from nvgen_aug.labels import LabelMap
-from nvgen_aug.recipe import Lesions
+from nvgen_aug.pathology import Lesions
 from nvgen_aug.recipe import Recipe
 from tests.data.censuses import counted
 from tests.data.phantoms import PhantomSource
