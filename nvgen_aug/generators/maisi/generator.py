@@ -32,10 +32,9 @@ from .engines.parts import parts_of
 from .engines.store import DEFAULT_FOLDER
 from .engines.store import EngineStore
 from .flow import SOLVERS
-from .masks.given_mask import given_mask
-from .masks.warped_template import Grid
+from .masks.label_source import LabelSource
+from .masks.label_source import SourcedLabel
 from .masks.warped_template import Template
-from .masks.warped_template import draw_anatomy
 from .networks import build_autoencoder
 from .networks import build_control
 from .networks import build_flow
@@ -46,7 +45,6 @@ from .quality import check_finite
 from .releases import AUTOENCODER
 from .releases import CONTROL
 from .releases import FLOW
-from .sampler import ANATOMY_STREAM
 from .sampler import Sampler
 from .statistics_mode import StatisticsMode
 from .variants import VARIANTS
@@ -100,13 +98,14 @@ class MaisiGenerator(Generator):
         if folder is None:
             msg = f"give the folder with the weights of `{variant.name}`"
             raise WeightsError(msg)
-        self._template: Template | None = None
+        template = None
         if variant.release is None:
             loaded = shipped_weights(folder)
-            self._template = Template.load(folder / TEMPLATE_FILE)
+            template = Template.load(folder / TEMPLATE_FILE)
         else:
             loaded = imported_weights(folder, variant.name)
         self.variant = variant
+        self._labels = LabelSource(variant, template)
         self.device = torch.device(device)
         self.precision = chosen_precision(precision, self.device)
         if self.device.type == "cuda" and self.precision != "fp32":
@@ -216,25 +215,16 @@ class MaisiGenerator(Generator):
     def latent(self, spec: VolumeSpec, mask: Blob | None = None) -> Latent:
         """Label map and latent of a spec; the decoder has not run yet."""
         spec = self._card.resolve(spec)
-        assert spec.size is not None
-        assert spec.spacing is not None
-        grid = Grid(spec.size, spec.spacing)
-        label, affine, source = None, grid.affine, "none"
-        if spec.mask is not None:
-            given = given_mask(mask, spec, self.variant)
-            label, affine = given.label, given.affine
-            source = f"{spec.mask} in a drawn body" if given.has_drawn_body else spec.mask
-        elif self._template is not None:
-            label, source = self._drawn_label(self._template, spec, grid), "drawn"
+        sourced = self._labels.label(spec, mask)
         self._sampler.on_step = self.on_progress
-        tensor = self._sampler.latent(spec, label) / self._scale_factor
+        tensor = self._sampler.latent(spec, sourced.label) / self._scale_factor
         check_finite(tensor, "latent", spec.seed)
         return Latent(
             spec=spec,
             tensor=tensor[0].to("cpu", torch.float16).contiguous().numpy(),
-            label=None if label is None else label[None],
-            affine=affine,
-            provenance=self._provenance(spec, source),
+            label=None if sourced.label is None else sourced.label[None],
+            affine=sourced.affine,
+            provenance=self._provenance(spec, sourced),
         )
 
     def decode(
@@ -259,15 +249,7 @@ class MaisiGenerator(Generator):
             latent = latent.with_statistics(statistics)
         return Generated(latent, volume)
 
-    def _drawn_label(self, template: Template, spec: VolumeSpec, grid: Grid) -> NDArray[np.uint8]:
-        rng = np.random.default_rng(np.random.SeedSequence([spec.seed, ANATOMY_STREAM]))
-        diameters = [diameter for _, diameter in spec.pathology]
-        if "lesion" in spec.anatomy and not diameters:
-            # A label that must be there, with no word on its size: one of middling size.
-            diameters = [float(rng.uniform(8.0, 16.0))]
-        return draw_anatomy(template, grid, rng, lesion_diameters=diameters).label
-
-    def _provenance(self, spec: VolumeSpec, mask_source: str) -> Provenance:
+    def _provenance(self, spec: VolumeSpec, sourced: SourcedLabel) -> Provenance:
         verdict = self._card.outside(spec)
         where = self.device.type
         if where == "cpu":
@@ -281,8 +263,8 @@ class MaisiGenerator(Generator):
             generator=f"{self.variant.revision} ({where})",
             spec=spec.to_json(),
             seed=spec.seed,
-            mask_source=mask_source,
-            mask_parent=self._template.name if mask_source == "drawn" and self._template else "",
+            mask_source=sourced.source,
+            mask_parent=sourced.parent,
             quality="finite",  # `check_finite` refuses all others
             licence=self._card.licence,
             version=package_version(),

@@ -25,16 +25,15 @@ from .reference import Told
 from .reference import reference_ddpm
 from .reference import reference_flow
 from .reference import reference_noise
+from .streams import LINK
+from .streams import NOISE
+from .streams import stream
 from .variants import Variant
 from .velocity import ControlStep
 from .velocity import FlowStep
 from .velocity import Guidance
 from .velocity import Run
 from .velocity import Velocity
-
-# The kinds of chance in a volume have streams of their own, so that one mask can be kept while the
-# noise changes and the other way round.
-ANATOMY_STREAM, NOISE_STREAM, LINK_STREAM = 1, 2, 3
 
 
 @final
@@ -127,9 +126,9 @@ class Sampler:
             self.on_step()
             return velocity(x, k)
 
-        noise = draw_noise(shape, stream(spec.seed, NOISE_STREAM)).to(self._device)
+        noise = draw_noise(shape, stream(spec.seed, NOISE)).to(self._device)
         if isinstance(plan, Chain):
-            return walk(evaluated, noise, plan, stream(spec.seed, LINK_STREAM))
+            return walk(evaluated, noise, plan, stream(spec.seed, LINK))
         return solve(evaluated, noise, plan)
 
     def _reference(
@@ -158,9 +157,3 @@ class Sampler:
         if spec.solver == "ddpm":
             return reference_ddpm(self._flow.network, control, told, noise, spec.steps, generator)
         return reference_flow(self._flow.network, control, told, noise, spec.steps)
-
-
-def stream(seed: int, kind: int) -> int:
-    """The seed of one kind of chance in a volume."""
-    state = np.random.SeedSequence([seed, kind]).generate_state(1, np.uint64)
-    return int(state[0] % np.uint64(2**63))
