@@ -53,7 +53,8 @@ class Recipe:
         anatomy: Label names that must be present.
         pathology: For each label name, how many lesions of which size:
             `{"lesion": Lesions((1, 4), (8, 20))}`, or `{"lesion": {"count": [1, 4],
-            "diameter": [8, 20]}}` as a file has it.
+            "diameter": [8, 20]}}` as a file has it. `Lesions` also takes sizes that were
+            measured, and shares of percentiles.
         pathology_share: Share of the volumes that get any pathology at all.
         mask: Digest of a mask of the caller's, as `source.put` returned it, or several to
             choose from alike.

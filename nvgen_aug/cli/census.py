@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Annotated
 
 import typer
 
 from ..errors import DataError
+from ..pathology import Lesions
 from .meter import Meter
 from .terminal import answer
 from .terminal import hint
 from .terminal import interruptible
 from .terminal import say
+
+if TYPE_CHECKING:
+    from ..data.census import Census
 
 
 def census(
@@ -34,6 +40,13 @@ def census(
             show_default="as they are",
         ),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            help="Print the sizes of this class as a recipe's TOML, instead of the table.",
+        ),
+    ] = None,
 ) -> None:
     """Count classes, lesions and their sizes in a dataset: which ones are rare?
 
@@ -45,6 +58,7 @@ def census(
     Example:
       nvgen-aug census Task03_Liver/ --out census.json
       nvgen-aug plan --census census.json --ratio 0.3 --goal "cancer < 10 mm=0.2"
+      nvgen-aug census Task03_Liver/ --recipe cancer > recipe.toml
     """
     # Heavy, and `--help` does without.
     import monai.transforms as mt
@@ -66,7 +80,20 @@ def census(
         Meter("counting", len(folder.cases), "case") as meter,
     ):
         found = count(real, folder.labels, path=out, report=lambda done, total: meter.advance())
-    answer(str(found).splitlines())
+    answer(str(found).splitlines() if recipe is None else _as_recipe(found, recipe))
     if out is not None:
         say(f"the counts are in {out}")
     hint(f"what would close a gap: nvgen-aug plan --census {out or 'FILE'} --goal CONDITION=SHARE")
+
+
+def _as_recipe(found: Census, name: str) -> list[str]:
+    """The section of a recipe whose lesions have the counted sizes."""
+    lesions = Lesions(measured=found.diameters(name))
+    assert lesions.measured is not None
+    known = ", ".join(f"p{at} = {lesions.percentile(at):.1f} mm" for at in (10, 30, 50, 70, 90))
+    return [
+        f"[pathology.{json.dumps(name)}]  # rename it to the label of the variant",
+        f"# {known}",
+        'sizes = { "< p30" = 0.3, ">= p30" = 0.7 }  # as counted; give rare sizes more',
+        f"measured = [{', '.join(f'{size:.1f}' for size in lesions.measured)}]",
+    ]

@@ -88,6 +88,19 @@ class Census:
         """The share of the cases that fulfil a condition."""
         return Fraction(sum(self.holds(condition)), max(1, len(self.cases)))
 
+    def diameters(self, name: str) -> tuple[float, ...]:
+        """Equivalent diameters in mm of all regions of a class, smallest first.
+
+        For a recipe: `Lesions(measured=census.diameters("lesion"), sizes={"< p30": 0.5, …})`.
+
+        Raises:
+            DataError: if the class was not counted, or no case shows it.
+        """
+        if not any(self.holds(Condition(name))):
+            msg = f"none of the {len(self.cases)} cases shows `{name}`, so it has no sizes"
+            raise DataError(msg)
+        return tuple(sorted(size for case in self.cases for size in case.diameters.get(name, ())))
+
     def rows(self) -> list[tuple[str, ...]]:
         """A table: a heading, then one line for each class; sizes in mm."""
         head = ("class", "cases", "share", "regions", "per case", "smallest", "median", "largest")

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from nvgen_aug.cli import app
 from nvgen_aug.cli import main
 from nvgen_aug.data.census import Census
+from nvgen_aug.pathology import Lesions
+from nvgen_aug.recipe import Recipe
 from tests.data.censuses import counted
 
 
@@ -46,6 +48,22 @@ def test_a_folder_is_counted_and_the_counts_are_kept(tmp_path: Path) -> None:
     lines = printed("census", str(dataset(tmp_path)), "--out", str(out))
     assert lines[1] == ["lesion", "1", "50%", "1", "1.0", "9.9", "9.9", "9.9"]
     assert Census.load(out).holds("lesion < 10 mm") == (False, True)
+
+
+def test_the_sizes_of_a_class_are_printed_as_a_recipe(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["census", str(dataset(tmp_path)), "--recipe", "lesion"])
+    assert result.exit_code == 1  # one lesion has no percentiles
+    second = np.zeros((12, 12, 12), np.uint8)
+    second[1:4, 1:4, 1:4] = 1
+    path = tmp_path / "labelsTr" / "case_0.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(second, np.diag([2.0, 2.0, 2.0, 1.0])), path)
+    result = CliRunner().invoke(app, ["census", str(tmp_path), "--recipe", "lesion"])
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(result.stdout)
+    lesions = (Recipe.load(recipe).pathology or {})["lesion"]
+    assert isinstance(lesions, Lesions)
+    assert lesions.measured == (7.4, 9.9)
+    assert len(lesions.ranges) == 2
 
 
 def test_labels_can_be_counted_on_the_grid_of_training(tmp_path: Path) -> None:
