@@ -5,10 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ..data.census import Census
 from ..data.strata import Strata
 from ..errors import DataError
+
+CensusFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="JSON", help="What the real cases show, from `nvgen-aug census`; for --goal."
+    ),
+]
+Goal = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CONDITION=SHARE",
+        help="Share of all samples that is to show something; may be given several times.",
+    ),
+]
 
 
 def strata_of(census: Path | None, goal: Sequence[str], control: bool = False) -> Strata | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +20,8 @@ from ..data.strata import Strata
 from ..errors import DataError
 from ..schedule import Schedule
 from ..schedule_text import schedule_from_text
+from .goal import CensusFile
+from .goal import Goal
 from .goal import strata_of
 from .terminal import answer
 from .terminal import hint
@@ -71,19 +72,8 @@ def plan(
         float | None, typer.Option(help="Time of one training step, to say who waits for whom.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where a measured model runs: cpu or cuda.")] = "cpu",
-    census: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="JSON", help="What the real cases show, from `nvgen-aug census`; for --goal."
-        ),
-    ] = None,
-    goal: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CONDITION=SHARE",
-            help="Share of all samples that is to show something; may be given several times.",
-        ),
-    ] = None,
+    census: CensusFile = None,
+    goal: Goal = None,
     control: Annotated[
         bool, typer.Option("--control", help="Repeat real cases where draws would stand.")
     ] = False,

@@ -22,6 +22,8 @@ from ..errors import SpecError
 from ..pathology import Lesions
 from ..recipe import Recipe
 from ..spec import VolumeSpec
+from .goal import CensusFile
+from .goal import Goal
 from .goal import strata_of
 from .terminal import answer
 from .terminal import hint
@@ -57,19 +59,8 @@ def preview(
             show_default="10 and 20",
         ),
     ] = None,
-    goal: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CONDITION=SHARE",
-            help="As `nvgen-aug plan` takes it: then the strata are those of the goal.",
-        ),
-    ] = None,
-    census: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="JSON", help="What the real cases show, from `nvgen-aug census`; for --goal."
-        ),
-    ] = None,
+    goal: Goal = None,
+    census: CensusFile = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the SyntheticDataset.")] = 0,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps volumes; training finds them there.")

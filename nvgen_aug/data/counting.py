@@ -21,8 +21,8 @@ from ..lesions import region_volumes
 from .census import CaseCount
 from .census import Census
 from .chance import Chance
-from .fingerprint import fingerprint
 from .schema import LABEL
+from .transform_digest import transform_digest
 
 
 def census(
@@ -90,7 +90,7 @@ class _Stamps:
 
     def __init__(self, real: Any) -> None:
         self._data = getattr(real, "data", None)
-        self._prepared = fingerprint(getattr(real, "transform", None))
+        self._prepared = transform_digest(getattr(real, "transform", None))
 
     def of(self, number: int) -> str | None:
         try:

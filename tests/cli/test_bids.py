@@ -8,24 +8,13 @@ from pathlib import Path
 import pytest
 
 from nvgen_aug.cache import VolumeCache
-from nvgen_aug.cli import main
 from nvgen_aug.cli.bids import BidsFolder
 from nvgen_aug.cli.bids import suffix_of
 from nvgen_aug.generators.phantom import PhantomGenerator
 from nvgen_aug.spec import VolumeSpec
+from tests.cli.command import ran
 
 SPEC = VolumeSpec("phantom", seed=1, size=(8, 8, 8), modality="bright")
-
-
-def ran(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    capsys.readouterr()
-    status = 0
-    try:
-        main(list(words))
-    except SystemExit as left:
-        status = int(left.code or 0)
-    told = capsys.readouterr()
-    return status, told.out, told.err
 
 
 def names(folder: Path) -> set[str]:
@@ -61,7 +50,7 @@ def test_any_file_of_a_volume_is_replayed(
 ) -> None:
     ran(capsys, "generate", "phantom", "--bids", "--out", str(tmp_path))
     (record,) = tmp_path.rglob(f"*_{ending}")
-    assert ran(capsys, "replay", str(record))[:2] == (0, "same: 32768 voxels\n")
+    assert ran(capsys, "replay", str(record))[:2] == (0, "same: 32768 voxels")
 
 
 def test_what_is_there_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

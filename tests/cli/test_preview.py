@@ -9,19 +9,14 @@ import pytest
 from PIL import Image
 
 from nvgen_aug import census
-from nvgen_aug.cli import main
 from nvgen_aug.cli.preview import stratum_of
 from nvgen_aug.spec import VolumeSpec
+from tests.cli.command import ran
 
 
 def previewed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[str], str]:
-    status = 0
-    try:
-        main(["preview", *words])
-    except SystemExit as left:
-        status = int(left.code or 0)
-    told = capsys.readouterr()
-    return status, told.out.split(), told.err
+    status, out, err = ran(capsys, "preview", *words)
+    return status, out.split(), err
 
 
 def test_each_stratum_gets_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

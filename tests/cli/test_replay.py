@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from nvgen_aug.cache import VolumeCache
-from nvgen_aug.cli import main
 from nvgen_aug.crop import Crop
 from nvgen_aug.crop import crop_from_text
 from nvgen_aug.crop import crop_text
@@ -24,21 +23,11 @@ from nvgen_aug.provenance import Provenance
 from nvgen_aug.spec import VolumeSpec
 from nvgen_aug.volume import Blob
 from nvgen_aug.volume import SyntheticVolume
+from tests.cli.command import ran
 from tests.data.phantoms import real_cases
 from tests.data.phantoms import synthetic
 
 VOLUME = PhantomGenerator().generate(VolumeSpec("phantom", seed=1, size=(8, 8, 8))).volume
-
-
-def ran(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    capsys.readouterr()
-    status = 0
-    try:
-        main(list(words))
-    except SystemExit as left:
-        status = int(left.code or 0)
-    told = capsys.readouterr()
-    return status, told.out.strip(), told.err
 
 
 @pytest.fixture

@@ -9,19 +9,8 @@ from typing import Any
 import pytest
 
 from nvgen_aug.errors import BackendError
-from nvgen_aug.generators.maisi.engines.store import EngineKey
 from nvgen_aug.generators.maisi.engines.store import EngineStore
-
-KEY = EngineKey(
-    backend="tensorrt-rtx",
-    variant="tiny-brain",
-    part="flow",
-    network=64 * "a",
-    shapes=((1, 4, 16, 16, 16), (1, 256)),
-    precision="fp16",
-    target="SM89",
-    libraries={"tensorrt-rtx": "1.7"},
-)
+from tests.generators.engine_key import KEY
 
 
 @pytest.mark.parametrize(

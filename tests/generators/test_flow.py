@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from monai.networks.schedulers.rectified_flow import RFlowScheduler
 
 from nvgen_aug.errors import SpecError
 from nvgen_aug.generators.maisi.flow import SOLVERS
@@ -18,6 +17,7 @@ from nvgen_aug.generators.maisi.flow import schedule
 from nvgen_aug.generators.maisi.flow import solve
 from nvgen_aug.generators.maisi.flow import warp
 from nvgen_aug.generators.maisi.flow import warp_ratio
+from tests.generators.schedulers import rflow_scheduler
 
 # Of NV-Generate at 512 x 512 x 512, 30 steps.
 AT_128_CUBED = [
@@ -56,14 +56,7 @@ def test_reference_times_at_other_sizes_are_those_of_the_family(
 @pytest.mark.parametrize("steps", [1, 7, 30])
 @pytest.mark.parametrize("voxels", [16**3, 64 * 64 * 32])
 def test_reference_numerics_step_as_monais_scheduler_does(steps: int, voxels: int) -> None:
-    scheduler = RFlowScheduler(
-        num_train_timesteps=1000,
-        use_discrete_timesteps=False,
-        use_timestep_transform=True,
-        sample_method="uniform",
-        scale=1.4,
-    )
-    scheduler.set_timesteps(steps, input_img_size_numel=voxels)
+    scheduler = rflow_scheduler(steps, voxels)
     x = torch.zeros(1)
     positions = []
     following = torch.cat([scheduler.timesteps[1:], torch.zeros(1, dtype=torch.float16)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,17 +37,6 @@ from tests.generators.released import write_release
 
 RFLOW, DDPM, MR = NARROW["rflow-ct"], NARROW["ddpm-ct"], NARROW["rflow-mr"]
 NETWORKS = ["autoencoder", "flow", "control", "mask_autoencoder", "mask_flow"]
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_release(tmp_path_factory.mktemp("release"), RFLOW)
-
-
-@pytest.fixture
-def copy(release: Path, tmp_path: Path) -> Path:
-    """A release to spoil."""
-    return shutil.copytree(release, tmp_path / "release")
 
 
 def test_every_network_becomes_a_file_with_its_digest(release: Path, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from monai.apps.generation.maisi.networks.controlnet_maisi import ControlNetMais
 from monai.apps.generation.maisi.networks.diffusion_model_unet_maisi import DiffusionModelUNetMaisi
 from monai.inferers.inferer import SlidingWindowInferer
 from monai.networks.schedulers.ddpm import DDPMScheduler
-from monai.networks.schedulers.rectified_flow import RFlowScheduler
 from torch import nn
 
 from nvgen_aug.generators.maisi import flow as flow_module
@@ -39,6 +38,7 @@ from tests.generators.released import NARROW
 from tests.generators.released import SCALE
 from tests.generators.released import random_networks
 from tests.generators.released import write_release
+from tests.generators.schedulers import rflow_scheduler
 
 # Windows of 4 latent voxels: as small as 8 are to be tiled.
 WINDOW = ((4, 4, 4), 0.4)
@@ -129,14 +129,7 @@ class Upstream:
         mask: torch.Tensor | None = None,
         guidance: float = 0.0,
     ) -> torch.Tensor:
-        scheduler = RFlowScheduler(
-            num_train_timesteps=1000,
-            use_discrete_timesteps=False,
-            use_timestep_transform=True,
-            sample_method="uniform",
-            scale=1.4,
-        )
-        scheduler.set_timesteps(steps, input_img_size_numel=int(np.prod(x.shape[2:])))
+        scheduler = rflow_scheduler(steps, int(np.prod(x.shape[2:])))
         times = scheduler.timesteps
         for time, after in zip(times, torch.cat((times[1:], torch.zeros(1))), strict=True):
             found = self.estimate(x.float(), float(time), told, mask)

@@ -18,20 +18,8 @@ from nvgen_aug.generators.maisi.sources import FolderSource
 from nvgen_aug.generators.maisi.sources import HubSource
 from tests.generators.released import NARROW
 from tests.generators.released import path_of
-from tests.generators.released import write_release
 
 RFLOW, MR = NARROW["rflow-ct"], NARROW["rflow-mr"]
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_release(tmp_path_factory.mktemp("release"), RFLOW)
-
-
-@pytest.fixture
-def copy(release: Path, tmp_path: Path) -> Path:
-    """A release to spoil."""
-    return shutil.copytree(release, tmp_path / "release")
 
 
 def test_a_missing_checkpoint_is_named_with_what_comes_near(copy: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fingerprint: what a transform is made of, in a few hex digits that use does not change."""
+"""Transform digest: what a transform is made of, in a few hex digits that use does not change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REMEMBERED = {"R", "_do_transform", "_tracing"}
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), torch.dtype, torch.device, slice)
 
 
-def fingerprint(thing: Any) -> str:
+def transform_digest(thing: Any) -> str:
     """16 hex digits that name a transform: its classes, and everything they were told.
 
     Random states do not count, nor does what a reader of images remembers of the last

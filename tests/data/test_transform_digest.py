@@ -1,4 +1,4 @@
-"""Fingerprint: another transform has another one, and use changes none."""
+"""Transform digest: another transform has another one, and use changes none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from monai.data import CacheDataset
 
-from nvgen_aug.data.fingerprint import fingerprint
+from nvgen_aug.data.transform_digest import transform_digest
 
 KEYS = ("image", "label")
 
@@ -41,8 +41,8 @@ def test_use_does_not_change_it(tmp_path: Path) -> None:
     used = CacheDataset(names, chain(), num_workers=2, progress=False)
     for _ in range(2):
         assert [item["image"].shape for item in used] == [(1, 4, 4, 4)] * 3
-        assert fingerprint(used.transform) == fingerprint(chain())
-    assert fingerprint(chain().set_random_state(seed=5)) == fingerprint(chain())
+        assert transform_digest(used.transform) == transform_digest(chain())
+    assert transform_digest(chain().set_random_state(seed=5)) == transform_digest(chain())
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_another_setting_or_step_has_another_one(other: Any) -> None:
         chain(more=mt.Lambdad("label", np.ascontiguousarray)),
         None,
     ]
-    assert sum(fingerprint(other) == fingerprint(one) for one in everything) == 1
+    assert sum(transform_digest(other) == transform_digest(one) for one in everything) == 1
