@@ -34,6 +34,7 @@ from .ring import flat
 from .ring import gather
 from .ring import send_with_ring
 from .status import Status
+from .workshop import EngineClosed
 
 # A client that was stopped in the middle of a copy must not keep its slot for ever.
 SECONDS_TO_ANSWER = 60.0
@@ -108,6 +109,9 @@ class Conversation:
         except (NvgenError, CancelledError) as error:
             if isinstance(error, _NonsenseError):
                 raise
+            if isinstance(error, EngineClosed):
+                # Another process may take the place of this one: who is hung up on asks again.
+                raise EOFError from error
             _log.info("request %d of process %d: %s", request, self._client, error)
             self._send(m.Failure.of(error, request).without_paths())
             return

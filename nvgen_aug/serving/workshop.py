@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+class EngineClosed(SourceError):
+    """The engine was closed before it could answer."""
+
+
 @final
 class Workshop:
     """Everything that the callers of an engine and its thread share.
@@ -281,9 +285,9 @@ class Workshop:
             raise _closed()
 
 
-def _closed() -> SourceError:
-    msg = "the generator was closed, or its server stopped; `open_source` or `serve` another"
-    return SourceError(msg)
+def _closed() -> EngineClosed:
+    msg = "the generator was closed; `open_source` or `serve` another"
+    return EngineClosed(msg)
 
 
 def _read_only(volume: SyntheticVolume) -> SyntheticVolume:

@@ -50,6 +50,15 @@ class Supervised:
         arguments = {"orders": str(self.orders), "cache": str(self.cache)}
         self.resident = Resident("tests.serving.faulty:engine", arguments, patience)
         self.client = Client(self.resident.address, SECONDS * 3)
+        self.volumes: dict[int, SyntheticVolume] = {}
+        self.errors: list[SourceError] = []
+
+    def ask(self, seed: int) -> None:
+        """What a thread does: keep the answer, or the error."""
+        try:
+            self.volumes[seed] = self.client.fetch(phantom(seed))
+        except SourceError as error:
+            self.errors.append(error)
 
     def order(self, seed: int, fault: str) -> None:
         (self.orders / str(seed)).write_text(fault)
@@ -167,6 +176,46 @@ def test_an_answer_under_way_arrives_although_the_server_is_stopped(tmp_path: Pa
         asking.join(SECONDS)
         assert_has_ended(server.resident.pid)
     assert_same(found[0], made_directly(phantom(1)))
+
+
+def asked_in_turn(server: Supervised, seeds: list[int]) -> list[Thread]:
+    """A client for each volume; the first one is in work, and takes a while, the others wait."""
+    threads = [Thread(target=server.ask, args=(seed,)) for seed in seeds]
+    server.order(seeds[0], "pause")
+    threads[0].start()
+    while (server.orders / str(seeds[0])).exists():
+        threads[0].join(0.02)
+    for thread in threads[1:]:
+        thread.start()
+    while server.client.status().waiting < len(seeds) - 1 and threads[0].is_alive():
+        threads[0].join(0.02)
+    return threads
+
+
+def test_who_waits_in_the_queue_of_a_process_that_is_told_to_end_is_served_by_the_next(
+    tmp_path: Path,
+) -> None:
+    with supervised(tmp_path, LENIENT) as server:
+        threads = asked_in_turn(server, [1, 2, 3])
+        os.kill(server.client.status().pid, signal.SIGTERM)
+        for thread in threads:
+            thread.join(SECONDS)
+        assert server.errors == []
+        for seed, volume in server.volumes.items():
+            assert_same(volume, made_directly(phantom(seed)))
+        assert sorted(server.volumes) == [1, 2, 3]
+        assert server.client.status().restarts == 1
+
+
+def test_who_waits_in_the_queue_of_a_killed_server_hears_that_it_died(tmp_path: Path) -> None:
+    with supervised(tmp_path, LENIENT) as server:
+        threads = asked_in_turn(server, [1, 2, 3])
+        os.kill(server.resident.pid, signal.SIGKILL)
+        for thread in threads:
+            thread.join(SECONDS)
+        # What was in work is answered; nobody takes the place of a supervisor.
+        assert_same(server.volumes[1], made_directly(phantom(1)))
+        assert [type(error) for error in server.errors] == [ServerDied, ServerDied]
 
 
 def test_a_job_without_progress_is_ended_and_done_by_another_process(tmp_path: Path) -> None:
