@@ -133,7 +133,8 @@ def serve(
         threads: Threads of the networks on a CPU; `None` is torch's own choice.
         timeout: Seconds to wait for one volume.
         start_timeout: Seconds until the process must be ready.
-        hang_timeout: Seconds that the generator may make no progress until it is replaced.
+        hang_timeout: Seconds that the generator may make no progress, or its process give
+            no sign of life, until it is replaced; five times its longest job if that is more.
         **options: As `load_generator` has them; JSON values.
 
     Raises:
@@ -178,13 +179,14 @@ def serve_forever(
     shared: Sequence[str | os.PathLike[str]] = (),
     remote: str | None = None,
     threads: int | None = None,
+    hang_timeout: float = 600.0,
     on_ready: Callable[[str], None] = lambda address: None,
     **options: Any,
 ) -> None:
     """Serve until SIGINT or SIGTERM, from a child of this process that is replaced if it dies.
 
     Args:
-        variant, device, cache, max_bytes, threads, **options: As in `serve`.
+        variant, device, cache, max_bytes, threads, hang_timeout, **options: As in `serve`.
         shared: Other caches to read from, as `VolumeCache` takes them.
         remote: A bucket behind the cache, likewise.
         address: `"unix:"` and a path in a directory that is private or does not exist
@@ -206,7 +208,13 @@ def serve_forever(
         "threads": threads,
         "options": {name: _jsonable(value) for name, value in options.items()},
     }
-    serve_here(f"{__name__}:resident_engine", arguments, address=address, on_ready=on_ready)
+    serve_here(
+        f"{__name__}:resident_engine",
+        arguments,
+        address=address,
+        patience=Patience(hang=hang_timeout),
+        on_ready=on_ready,
+    )
 
 
 def resident_engine(

@@ -41,6 +41,10 @@ def serve(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; torch decides if not given.")
     ] = None,
+    hang_timeout: Annotated[
+        float,
+        typer.Option(min=1, help="Seconds without progress until the generator is replaced."),
+    ] = 600.0,
 ) -> None:
     """Keep a model loaded and answer programs on this machine until Ctrl-C.
 
@@ -69,6 +73,7 @@ def serve(
             shared=shared or (),
             remote=remote,
             threads=threads,
+            hang_timeout=hang_timeout,
             on_ready=ready,
             backend=backend,
             **({} if precision is None else {"precision": precision}),

@@ -24,7 +24,8 @@ class Patience:
         crashes: So many of them ...
         within: ... in so many seconds open the breaker: clients get an error at once ...
         rest: ... until the next try, so many seconds later.
-        silence: Seconds without a sign of life after which the process is taken for dead.
+        silence: Seconds without a sign of life after which the process is taken for dead;
+            at most `hang`, and at least a few of these signs.
         hang: Seconds that one job may make no progress. A job that reports none, because its
             generator cannot, has to end within them, or within five times the longest job
             so far if that is more.

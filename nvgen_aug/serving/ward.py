@@ -22,6 +22,8 @@ from .restarts import Patience
 SECONDS_TO_DRAIN = 10.0
 # A process that was stopped in the middle of a word must not hold its supervisor.
 SECONDS_TO_FINISH_A_WORD = 5.0
+# A few of its signs of life, one of which may come late on a busy machine.
+LEAST_SILENCE = 3.0
 MODULE = "nvgen_aug.serving"
 
 
@@ -82,7 +84,7 @@ class Ward:
         """When to look at it again at the latest, on the monotonic clock."""
         if not self.is_ready:
             return self._began + patience.start
-        return self._heard + patience.silence
+        return self._heard + _longest_silence(patience)
 
     def complaint(self, patience: Patience) -> str:
         """Why it has to go, or nothing."""
@@ -90,8 +92,9 @@ class Ward:
         if not self.is_ready:
             is_late = now >= self._began + patience.start
             return f"it was not ready within {patience.start:g} s" if is_late else ""
-        if now >= self._heard + patience.silence:
-            return f"it gave no sign of life for {patience.silence:g} s"
+        silence = _longest_silence(patience)
+        if now >= self._heard + silence:
+            return f"it gave no sign of life for {silence:g} s"
         most = max(patience.hang, 5 * self._beat.longest)
         if self._beat.silent >= most:
             return (
@@ -126,6 +129,11 @@ class Ward:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         self.control.close()
+
+
+def _longest_silence(patience: Patience) -> float:
+    """Who wants a hang ended sooner than a silence means a process that is stopped, too."""
+    return max(LEAST_SILENCE, min(patience.silence, patience.hang))
 
 
 def _signal_name(number: int) -> str:

@@ -228,8 +228,12 @@ def test_a_job_without_progress_is_ended_and_done_by_another_process(tmp_path: P
         assert "its job made no progress for" in status.last_error
 
 
-def test_a_process_that_is_stopped_is_taken_for_dead(tmp_path: Path) -> None:
-    patience = Patience(first_delay=0.01, silence=3.0)
+# Who asks for a hang to be ended soon means a process that cannot even say that it hangs, too.
+@pytest.mark.parametrize("limit", [{"silence": 3.0}, {"hang": 3.0}])
+def test_a_process_that_is_stopped_is_taken_for_dead(
+    tmp_path: Path, limit: dict[str, float]
+) -> None:
+    patience = Patience(first_delay=0.01, **limit)
     with supervised(tmp_path, patience) as server:
         server.order(1, "stop")
         assert_same(server.client.fetch(phantom(1)), made_directly(phantom(1)))
