@@ -82,11 +82,12 @@ class Stratified:
         SpecError: for a condition that recipe or variant cannot fulfil.
     """
 
-    __slots__ = ("_parts", "_watch")
+    __slots__ = ("_parts", "_recipes", "_watch")
 
     def __init__(self, synthetic: SyntheticDataset, strata: Strata | None) -> None:
         self._parts = {"": synthetic}
         self._watch: Watch | None = None
+        self._recipes = {} if strata is None else dict(strata.recipes)
         if strata is None:
             return
         card = synthetic.source.card
@@ -105,6 +106,11 @@ class Stratified:
     def of(self, stratum: str) -> SyntheticDataset:
         """The dataset of a stratum."""
         return self._parts[stratum]
+
+    def identity(self) -> dict[str, str]:
+        """What names the volumes of all strata, as texts that can be read and compared."""
+        own = {f"recipe of `{name}`": repr(recipe) for name, recipe in self._recipes.items()}
+        return self.of("").identity() | own
 
     def announce(self, keys: Iterable[SampleKey]) -> None:
         """Tell the source which planned volumes come next; it never waits."""

@@ -284,7 +284,7 @@ class SyntheticRealDataset(Dataset[Any]):
     @property
     def volumes(self) -> dict[str, str]:
         """What names the synthetic volumes; empty if there are none."""
-        return {} if self.stratified is None else self.stratified.of("").identity()
+        return {} if self.stratified is None else self.stratified.identity()
 
     @property
     def _current(self) -> Plan:

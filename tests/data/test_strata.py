@@ -185,6 +185,17 @@ def test_a_state_of_another_goal_is_refused() -> None:
         blend(Strata({"lesion": 0.4}, CENSUS)).sampler(4).load_state_dict(state)
 
 
+def test_a_state_of_another_recipe_for_a_condition_is_refused() -> None:
+    def strata(spacing: float) -> Strata:
+        own = Recipe(size=(32, 32, 32), spacing=(spacing,) * 3, anatomy=("lesion",))
+        return Strata({"lesion": 0.5}, CENSUS, recipes={"lesion": own})
+
+    state = blend(strata(2.0)).sampler(4).state_dict()
+    blend(strata(2.0)).sampler(4).load_state_dict(state)
+    with pytest.raises(DataError, match="recipe of `lesion`"):
+        blend(strata(3.0)).sampler(4).load_state_dict(state)
+
+
 @pytest.mark.parametrize(
     ("goal", "text"),
     [
