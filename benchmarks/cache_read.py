@@ -4,8 +4,8 @@
 
 The same random crops for all, on one core, the files in the page cache: 96³ of 256³ and 32³ of
 64³, of volumes that compress as CT does, as an image alone and as a pair of image and label.
-`opened anew` checks every byte of the entry before each read, as a worker does once for each
-volume.
+`opened anew` compares the files of the entry with its commit file before each read, as a worker
+does once for each volume.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Arrays: how voxels, latents and statistics are laid out in Zarr v3, written and opened."""
+"""Arrays: how voxels, latents and statistics are laid out in Zarr v3, and written."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import threading
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ from zarr.codecs import BloscCodec
 from zarr.codecs import Crc32cCodec
 from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore
-from zarr.storage import StorePath
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +45,7 @@ class StoredArray:
     Args:
         array: The values.
         how: `"image"` for blosc lz4, `"label"` for zstd, both in chunks of 64³;
-            `"whole"` for one raw chunk with a checksum.
+            `"whole"` for one raw chunk. Each chunk has a checksum.
     """
 
     array: NDArray[np.generic]
@@ -64,19 +62,6 @@ def write_group(
         opened = [(_create(group, name, stored), stored) for name, stored in arrays.items()]
     for target, stored in opened:
         target[...] = np.ascontiguousarray(stored.array)
-
-
-def open_array(directory: Path, metadata: bytes) -> zarr.Array[Any]:
-    """The array in a directory whose `zarr.json` has been read already.
-
-    Asking zarr to find the array costs more than reading a crop from it.
-
-    Raises:
-        ValueError: if it is not metadata of an array.
-    """
-    store_path = StorePath(LocalStore(directory, read_only=True))
-    with _configured():
-        return zarr.Array(zarr.AsyncArray(metadata=json.loads(metadata), store_path=store_path))
 
 
 def chunking(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
@@ -102,31 +87,29 @@ def _create(group: zarr.Group, name: str, stored: StoredArray) -> zarr.Array[Any
     array = stored.array
     chunks: tuple[int, ...] = tuple(max(1, extent) for extent in array.shape)
     shards: tuple[int, ...] | None = None
-    compressor: Any
-    if stored.how == "whole":
-        compressor = Crc32cCodec()
-    elif stored.how == "image":
+    compressors: list[Any] = [Crc32cCodec()]
+    if stored.how == "image":
+        compressors.insert(0, BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"))
+    elif stored.how == "label":
+        compressors.insert(0, ZstdCodec(level=1))
+    if stored.how != "whole":
         chunks, shards = chunking(array.shape)
-        compressor = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
-    else:
-        chunks, shards = chunking(array.shape)
-        compressor = ZstdCodec(level=1)
     return group.create_array(
         name,
         shape=array.shape,
         dtype=array.dtype,
         chunks=chunks,
         shards=shards,
-        compressors=[compressor],
+        compressors=compressors,
         filters=None,
     )
 
 
 @contextmanager
 def _configured() -> Iterator[None]:
-    """Zarr's settings while an array is made or opened, which is when they are read.
+    """Zarr's settings while an array is made, which is when they are read.
 
-    zarrs gets one thread: more would outlive the read and not survive a fork.
+    zarrs gets one thread: more would outlive the write and not survive a fork.
     """
     # Settings are global to the process: without a lock, two threads that set
     # and restore them would leave the user's zarr with ours.

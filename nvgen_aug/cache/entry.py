@@ -18,20 +18,21 @@ from typing import final
 
 import numpy as np
 
-from .arrays import open_array
+from .chunks import Chunks
+from .chunks import open_regular
 from .layout import COMMIT_FILE
 from .layout import FORMAT
 from .layout import Kind
 from .layout import fsync_directory
 
 if TYPE_CHECKING:
-    import zarr
     from numpy.typing import NDArray
 
-# What zarr, zarrs, the codecs, JSON and the file system raise on damaged bytes.
+# What the codecs, JSON and the file system raise on damaged bytes.
 DAMAGE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError)
 
 _NAME = re.compile(r"[A-Za-z0-9_]+(\.json)?(/[A-Za-z0-9_]+(\.json)?)*")
+_METADATA = "zarr.json"
 _Signature = tuple[tuple[int, int, int], ...]
 
 
@@ -158,7 +159,10 @@ def read_commit(directory: Path, kind: str, key: str) -> Commit:
 
 @final
 class Entry:
-    """An entry that was found whole: every file that was listed, no other, and unchanged.
+    """An entry that was found whole: every file that was listed, no other, and of its size.
+
+    What the files hold is compared as well: metadata now, chunks with their checksums whenever
+    they are read, and chunks that have none now.
 
     It holds no open files. `is_current` says whether the directory is still
     the one that was checked; a read counts only if that is true after it.
@@ -183,13 +187,14 @@ class Entry:
         self.commit = read_commit(directory, kind, key)
         try:
             self._signature = self._look()
-            metadata = self._check_files(thorough)
-            attributes = json.loads(metadata["zarr.json"])["attributes"]
-            self._arrays: dict[str, zarr.Array[Any]] = {
-                name.removesuffix("/zarr.json"): open_array((directory / name).parent, content)
-                for name, content in metadata.items()
-                if name != "zarr.json"
+            names = [name for name in self.commit.files if name.endswith(_METADATA)]
+            metadata = {name: json.loads(self._content(name)) for name in names}
+            attributes = metadata.pop(_METADATA)["attributes"]
+            self._arrays = {
+                name.removesuffix(f"/{_METADATA}"): self._chunks(name, values)
+                for name, values in metadata.items()
             }
+            self._check_files(thorough)
         except DAMAGE as error:
             msg = f"{directory} is damaged: {error}"
             raise Damaged(msg) from error
@@ -218,8 +223,7 @@ class Entry:
             Damaged: if they cannot be decoded or have another type.
         """
         try:
-            selection: Any = (..., *box)
-            values = np.asarray(self._arrays[name][selection])
+            values = self._arrays[name].read(box)
         except DAMAGE as error:
             msg = f"{self.directory}/{name} cannot be decoded: {error}"
             raise Damaged(msg) from error
@@ -248,26 +252,43 @@ class Entry:
             found.append((facts.st_ino, facts.st_size, time))
         return tuple(found)
 
-    def _check_files(self, thorough: bool) -> dict[str, bytes]:
-        """Compare all files with the commit; gives the content of each `zarr.json`."""
-        metadata = {}
+    def _chunks(self, name: str, metadata: Mapping[str, Any]) -> Chunks:
+        start = name.removesuffix(_METADATA)
+        files = [
+            other.removeprefix(start) for other in self.commit.files if other.startswith(start)
+        ]
+        return Chunks(self.directory / start, metadata, frozenset(files))
+
+    def _check_files(self, thorough: bool) -> None:
+        """See that exactly the files of the commit are there, with what it says of them.
+
+        Of a file whose chunks are compared with their checksums whenever they are read, the
+        size is enough, unless it is to be thorough.
+        """
         seen = set()
         for folder, path in walk(self.directory):
             name = path.relative_to(self.directory).as_posix()
             if folder or name == COMMIT_FILE:
                 continue
-            content = read_file(path)
-            fact = self.commit.files[name]
-            if not fact.fits(content) or (thorough and not fact.is_digest_of(content)):
-                msg = f"`{name}` is not what was written"
+            array = self._arrays.get(name.partition("/")[0])
+            if thorough or array is None or not array.has_checksums:
+                self._content(name, thorough)
+            elif path.lstat().st_size != self.commit.files[name].size:
+                msg = f"`{name}` is not as long as it was written"
                 raise ValueError(msg)
             seen.add(name)
-            if path.name == "zarr.json":
-                metadata[name] = content
         if seen != set(self.commit.files):
             msg = f"lacks {sorted(set(self.commit.files) - seen)}"
             raise ValueError(msg)
-        return metadata
+
+    def _content(self, name: str, thorough: bool = False) -> bytes:
+        """What a file holds, compared with what the commit says of it."""
+        content = read_file(self.directory / name)
+        fact = self.commit.files[name]
+        if not fact.fits(content) or (thorough and not fact.is_digest_of(content)):
+            msg = f"`{name}` is not what was written"
+            raise ValueError(msg)
+        return content
 
 
 def walk(directory: Path) -> Iterator[tuple[bool, Path]]:
@@ -287,10 +308,5 @@ def walk(directory: Path) -> Iterator[tuple[bool, Path]]:
 
 def read_file(path: Path) -> bytes:
     """The content of a regular file; `ValueError` for anything else, `OSError` for a link."""
-    # A link is never followed: it could lead out of the cache.
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            msg = f"`{path.name}` is not a regular file"
-            raise ValueError(msg)
+    with open(open_regular(path), "rb") as file:
         return file.read()
