@@ -6,6 +6,9 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..card import VariantCard
 from ..crop import Crop
@@ -16,6 +19,13 @@ from ..volume import Generated
 from ..volume import Latent
 from ..volume import SyntheticVolume
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def _new_image(shape: tuple[int, ...]) -> NDArray[np.int16]:
+    return np.empty(shape, np.int16)
+
 
 class Generator(ABC):
     """A loaded variant, called from one thread, which never looks in a cache.
@@ -25,6 +35,13 @@ class Generator(ABC):
 
     on_progress: Callable[[], None] = staticmethod(lambda: None)
     """Called by a generator between steps of its work; long silence is taken for a hang."""
+
+    new_image: Callable[[tuple[int, ...]], NDArray[np.int16]] = staticmethod(_new_image)
+    """Gives a generator the memory for a whole image `[1, X, Y, Z]`, C-contiguous.
+
+    Behind a server it is memory that clients see, so that a volume is not copied there. It
+    belongs to the volume alone. A generator that does not ask makes volumes all the same.
+    """
 
     @property
     @abstractmethod
@@ -82,6 +99,9 @@ class Generator(ABC):
             Whether there was such a plan.
         """
         return False
+
+    def pin(self, memory: NDArray[np.uint8]) -> None:
+        """Hear of memory that `new_image` will give parts of, so that a device can write there."""
 
     def close(self) -> None:
         """Free the model's memory; a second call does nothing."""

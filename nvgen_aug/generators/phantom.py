@@ -110,7 +110,8 @@ class PhantomGenerator(Generator):
         rng = np.random.default_rng(np.random.SeedSequence([latent.spec.seed, 2]))
         grey = (latent.tensor.astype(np.float32).ravel() * 1000)[latent.label]
         noise = rng.normal(0.0, _NOISE, size=grey.shape)
-        image = np.rint(np.where(latent.label > 0, grey + noise, 0.0)).astype(np.int16)
+        image = self.new_image(latent.label.shape)
+        image[:] = np.rint(np.where(latent.label > 0, grey + noise, 0.0))
         whole = SyntheticVolume(image, latent.label, latent.affine, latent.provenance)
         return whole.cropped(crop)
 

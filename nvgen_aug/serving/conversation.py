@@ -33,6 +33,7 @@ from .ring import Ring
 from .ring import flat
 from .ring import gather
 from .ring import send_with_ring
+from .shelf import Shelf
 from .status import Status
 from .workshop import EngineClosed
 
@@ -52,6 +53,7 @@ class Host(Protocol):
 
     engine: Engine
     ring: Ring
+    shelf: Shelf
 
     def answering(self) -> AbstractContextManager[None]: ...
     def waiting(self) -> AbstractContextManager[bool]: ...
@@ -74,6 +76,7 @@ class Conversation:
         self._host = host
         self._engine = host.engine
         self._ring = host.ring
+        self._shelf = host.shelf
 
     def run(self) -> None:
         connection, ring = self._connection, self._ring
@@ -173,6 +176,12 @@ class Conversation:
     def _send_volume(self, request: int, volume: SyntheticVolume) -> None:
         parts = [flat(volume.image)] + ([] if volume.label is None else [flat(volume.label)])
         total = sum(part.size for part in parts)
+        kept = self._shelf.slot_of(volume)
+        if kept is not None:  # until here and in other threads it is only read
+            with self._ring.showing(kept):
+                self._send(_voxels(request, kept, total, volume))
+                self._await_taken(request)
+            return
         # The slot is given when the answer is ready, to a client that holds none.
         # A volume that many ask for in a row is copied once.
         name = f"{volume.provenance.uid} {wire.crop_to_json(volume.crop)} {total}"
@@ -187,10 +196,13 @@ class Conversation:
                     self._send(_voxels(request, number, length, volume))
                 else:
                     self._send(m.Piece(request, number, offset, length))
-                taken = wire.receive(self._connection, m.Taken)
-                if taken.request != request:
-                    msg = f"request {taken.request} was taken while {request} is under way"
-                    raise SourceError(msg)
+                self._await_taken(request)
+
+    def _await_taken(self, request: int) -> None:
+        taken = wire.receive(self._connection, m.Taken)
+        if taken.request != request:
+            msg = f"request {taken.request} was taken while {request} is under way"
+            raise SourceError(msg)
 
     def _put(self, question: m.Put) -> str:
         try:

@@ -30,6 +30,7 @@ from ..spec import VolumeSpec
 from ..volume import Blob
 from ..volume import SyntheticVolume
 from .making import Maker
+from .shelf import Shelf
 from .tally import Health
 from .workshop import Workshop
 
@@ -144,6 +145,10 @@ class Engine(VolumeSource):
     def when_device_lost(self, act: Callable[[DeviceLost], None]) -> None:
         """Have this called, in the engine's thread, when the device cannot be used again."""
         self._shop.on_device_lost = act
+
+    def use_shelf(self, shelf: Shelf | None) -> None:
+        """Make volumes where a server's clients can see them; `None` takes that back."""
+        self._shop.use_shelf(shelf)
 
     def close(self, timeout: float | None = None) -> None:
         """End the thread after the volume it works on; requests in the queue fail.

@@ -29,6 +29,9 @@ from .recent import Recent
 from .tally import Tally
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..cache import VolumeCache
 
 T = TypeVar("T")
@@ -46,6 +49,7 @@ class Maker(Protocol):
     """
 
     on_progress: Callable[[], None]
+    new_image: Callable[[tuple[int, ...]], NDArray[np.int16]]
 
     @property
     def card(self) -> VariantCard: ...
@@ -54,6 +58,7 @@ class Maker(Protocol):
     def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated: ...
     def prove(self) -> None: ...
     def use_less_memory(self) -> bool: ...
+    def pin(self, memory: NDArray[np.uint8]) -> None: ...
     def close(self) -> None: ...
 
 
@@ -153,6 +158,10 @@ class Making:
             except (NvgenError, OSError) as error:
                 self._warn_unsaved(error)
         return digest
+
+    def pin(self, memory: NDArray[np.uint8]) -> None:
+        """Tell the generator of memory that it will write into."""
+        self._maker.pin(memory)
 
     def close(self) -> None:
         """Let go of the generator."""

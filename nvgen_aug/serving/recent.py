@@ -44,6 +44,16 @@ class Recent(Generic[T]):
             _, (_, freed) = self._items.popitem(last=False)
             self._bytes -= freed
 
+    def exchange(self, name: str, thing: T, other: T) -> None:
+        """Put another thing of the same size in the place of one, if that is still here."""
+        item = self._items.get(name)
+        if item is not None and item[0] is thing:
+            self._items[name] = (other, item[1])
+
+    def oldest_first(self) -> list[tuple[str, T]]:
+        """Names and things, the least recently used first."""
+        return [(name, thing) for name, (thing, _) in self._items.items()]
+
     def nbytes_of(self, names: set[str]) -> int:
         """Bytes of those of these names that are still here."""
         return sum(self._items[name][1] for name in names if name in self._items)

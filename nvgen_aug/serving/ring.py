@@ -8,11 +8,13 @@ size under a reader, and nobody but the server can ever write to it.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import mmap
 import os
 import secrets
 import socket
+import weakref
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -61,11 +63,15 @@ class Ring:
     """
 
     __slots__ = (
+        "__weakref__",
         "_contents",
         "_free",
+        "_held",
+        "_is_closed",
         "_lock",
         "_map",
         "_memory",
+        "_shown",
         "fd",
         "name",
         "slot_bytes",
@@ -92,12 +98,20 @@ class Ring:
         self._memory = np.frombuffer(self._map, dtype=np.uint8).reshape(slots, slot_bytes)
         self._free = list(range(slots))  # the one that was used longest ago comes first
         self._contents = [""] * slots
+        self._held = 0
+        self._shown: list[int] = []  # slots that clients read while a volume is kept in them
+        self._is_closed = False
         self._lock = Condition()
 
     @property
     def free(self) -> int:
-        """Slots that nobody holds."""
-        return len(self._free)
+        """Slots from which nothing is on its way to a client, though volumes may be kept there."""
+        return len(self._free) + self._held - len(set(self._shown))
+
+    @property
+    def memory(self) -> NDArray[np.uint8]:
+        """The bytes of all slots."""
+        return self._memory.reshape(-1)
 
     @contextmanager
     def lease(self, content: str = "") -> Iterator[tuple[int, bool]]:
@@ -123,25 +137,76 @@ class Ring:
         finally:
             with self._lock:
                 self._free.append(slot)
-                self._lock.notify()
+                self._lock.notify_all()
+
+    def hold(self, nbytes: int) -> NDArray[np.uint8] | None:
+        """The beginning of a slot, which is taken for as long as anything refers to this memory.
+
+        Args:
+            nbytes: How much is needed.
+
+        Returns:
+            Bytes with anything in them, or `None` if a slot is too small, none is free, or half
+            of them are held already: the others are for `lease`.
+        """
+        with self._lock:
+            has_room = self._held < self.slots - max(1, self.slots // 2)
+            is_open = has_room and bool(self._free) and not self._is_closed
+            if not is_open or nbytes > self.slot_bytes:
+                return None
+            slot = self._free.pop(0)
+            self._contents[slot] = ""
+            self._held += 1
+            # Views of an array refer to what holds its memory, not to the array: so that tells.
+            holder = (ctypes.c_uint8 * nbytes).from_buffer(self._map, slot * self.slot_bytes)
+        weakref.finalize(holder, self._let_go, slot).atexit = False
+        return np.frombuffer(memoryview(holder), np.uint8)
+
+    @contextmanager
+    def showing(self, slot: int) -> Iterator[None]:
+        """While a client reads what is kept in a slot; the caller holds it meanwhile."""
+        with self._lock:
+            self._shown.append(slot)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._shown.remove(slot)
+                self._lock.notify_all()
+
+    def slot_of(self, array: NDArray[np.generic]) -> int | None:
+        """The slot at whose beginning an array lies, or `None`."""
+        address, base = array.ctypes.data, self._memory.ctypes.data
+        number, within = divmod(address - base, self.slot_bytes)
+        is_here = 0 <= number < self.slots and within == 0 and array.flags.c_contiguous
+        return number if is_here else None
 
     def wait_until_free(self, slots: int, timeout: float) -> bool:
         """Wait until this many slots are free; whether they are."""
         with self._lock:
-            return self._lock.wait_for(lambda: len(self._free) >= slots, timeout)
+            return self._lock.wait_for(lambda: self.free >= slots, timeout)
 
     def slot(self, number: int) -> NDArray[np.uint8]:
         """The bytes of one slot."""
         memory: NDArray[np.uint8] = self._memory[number]
         return memory
 
+    def _let_go(self, slot: int) -> None:
+        # Whatever thread dropped the last reference runs this, even in the middle of a lease.
+        with self._lock:
+            self._held -= 1
+            self._free.append(slot)
+            self._lock.notify_all()
+
     def _holds(self, slot: int, content: str) -> bool:
         return content != "" and self._contents[slot] == content
 
     def close(self) -> None:
-        """Unmap; clients that still read keep their own mapping."""
+        """Unmap; clients that still read keep their own mapping, and volumes keep this one."""
+        with self._lock:
+            self._is_closed = True
         del self._memory
-        with suppress(BufferError):  # a thread that would not end still copies
+        with suppress(BufferError):  # volumes lie there, or a thread that would not end copies
             self._map.close()
         os.close(self.fd)
 

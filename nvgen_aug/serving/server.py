@@ -31,6 +31,7 @@ from .engine import Engine
 from .messages import without_paths
 from .ring import Ring
 from .ring import slots_for
+from .shelf import Shelf
 from .status import Status
 from .status import memory_of_this_process
 
@@ -80,6 +81,8 @@ class Server:
     ) -> None:
         self.engine = engine
         self.ring = ring or Ring(*slots_for(engine.card))
+        self.shelf = Shelf(self.ring, has_labels=engine.card.has_labels)
+        engine.use_shelf(self.shelf)
         self._listener = listener
         # A supervisor may have taken the client that a poll has just shown.
         listener.setblocking(False)
@@ -120,6 +123,7 @@ class Server:
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in left:
             thread.join(SECONDS_TO_HANG_UP)
+        self.engine.use_shelf(None)
         self.ring.close()
 
     @contextmanager

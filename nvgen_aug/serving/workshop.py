@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import final
 
+import numpy as np
+
 from ..crop import Crop
 from ..crop import CropRule
 from ..errors import CacheError
@@ -31,10 +33,13 @@ from .making import Maker
 from .making import Making
 from .mishaps import explained
 from .recent import Recent
+from .shelf import Shelf
 from .tally import Health
 from .tally import Tally
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..cache import VolumeCache
 
 _log = logging.getLogger(__name__)
@@ -62,6 +67,7 @@ class Workshop:
         "_queue",
         "_recent",
         "_room_ahead",
+        "_shelf",
         "_tally",
         "on_device_lost",
     )
@@ -71,6 +77,8 @@ class Workshop:
         self._cache = cache
         self._tally = Tally()
         self._making = Making(maker, cache, self._tally)
+        self._shelf: Shelf | None = None
+        maker.new_image = self._new_image
         self._canary: Future[None] | None = None
         # A process that is supervised ends here, before anybody gets an answer, and is replaced.
         self.on_device_lost: Callable[[DeviceLost], None] = lambda error: None
@@ -129,6 +137,12 @@ class Workshop:
                 if key not in self._recent and not self._queue.add_ahead(key, spec):
                     return
                 self._lock.notify()
+
+    def use_shelf(self, shelf: Shelf | None) -> None:
+        """Make volumes there from now on, as far as there is room."""
+        if shelf is not None:
+            self._making.pin(shelf.memory)
+        self._shelf = shelf
 
     def stats(self) -> SourceStats:
         """The numbers until now."""
@@ -212,6 +226,8 @@ class Workshop:
                 return
             else:
                 volume = self._making.volume(flight.key, flight.spec)
+                if (shelf := self._shelf) is not None:
+                    volume = shelf.finish(volume)
             volume = _read_only(volume)
         except Exception as error:
             failure = explained(error, f"volume {flight.key[:12]} (seed {flight.spec.seed})")
@@ -233,6 +249,32 @@ class Workshop:
             elif waiter.future.set_running_or_notify_cancel():
                 self._tally.count(failures=1)
                 waiter.future.set_exception(failure)
+
+    def _new_image(self, shape: tuple[int, ...]) -> NDArray[np.int16]:
+        """Memory for a whole image: where clients will see it, or else anywhere."""
+        shelf = self._shelf
+        if shelf is None:
+            return np.empty(shape, np.int16)
+        image = shelf.image(shape)
+        if image is None and self._clear(shelf):
+            image = shelf.image(shape)
+        return np.empty(shape, np.int16) if image is None else image
+
+    def _clear(self, shelf: Shelf) -> bool:
+        """Move the volume off the shelf that was used longest ago; whether there was one.
+
+        To copy it takes milliseconds, to make it again seconds.
+        """
+        with self._lock:
+            kept = self._recent.oldest_first()
+        for key, volume in kept:
+            if shelf.slot_of(volume) is not None:
+                label = None if volume.label is None else volume.label.copy()
+                moved = _read_only(replace(volume, image=volume.image.copy(), label=label))
+                with self._lock:
+                    self._recent.exchange(key, volume, moved)
+                return True
+        return False
 
     def _serve_crops(self, flight: Flight) -> bool:
         """Decode what each waiter wants and no more; whether that was enough, and the flight over.

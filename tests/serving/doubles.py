@@ -11,6 +11,9 @@ from pathlib import Path
 from threading import Event
 from threading import Thread
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nvgen_aug.card import VariantCard
 from nvgen_aug.crop import Crop
 from nvgen_aug.generators.phantom import PhantomGenerator
@@ -40,6 +43,7 @@ class Gated:
         self.seeds: list[int] = []
         self.is_closed = False
         self.on_progress = self.phantom.on_progress
+        self.new_image = self.phantom.new_image
 
     def prove(self) -> None:
         self.phantom.prove()
@@ -62,6 +66,9 @@ class Gated:
 
     def crop_share(self, latent: Latent, crop: Crop) -> float:
         return self.phantom.crop_share(latent, crop)
+
+    def pin(self, memory: NDArray[np.uint8]) -> None:
+        self.phantom.pin(memory)
 
     def close(self) -> None:
         self.is_closed = True

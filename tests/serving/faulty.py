@@ -14,6 +14,9 @@ from pathlib import Path
 from threading import Event
 from typing import NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nvgen_aug.cache import VolumeCache
 from nvgen_aug.card import VariantCard
 from nvgen_aug.crop import Crop
@@ -37,6 +40,7 @@ class Scripted:
     def __init__(self, orders: Path, plans: int = 1) -> None:
         self.phantom = PhantomGenerator()
         self.on_progress: Callable[[], None] = self.phantom.on_progress
+        self.new_image = self.phantom.new_image
         self._orders = orders
         self._plans = plans
 
@@ -62,6 +66,9 @@ class Scripted:
     def use_less_memory(self) -> bool:
         self._plans -= 1
         return self._plans >= 0
+
+    def pin(self, memory: NDArray[np.uint8]) -> None:
+        self.phantom.pin(memory)
 
     def close(self) -> None:
         self.phantom.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from nvgen_aug.assembly import open_source
 from nvgen_aug.assembly import serve
@@ -41,6 +42,7 @@ class Cropping:
     def __init__(self) -> None:
         self.phantom = PhantomGenerator()
         self.on_progress: Callable[[], None] = lambda: None
+        self.new_image = self.phantom.new_image
         self.decoded: list[Crop | None] = []
 
     @property
@@ -64,6 +66,9 @@ class Cropping:
 
     def use_less_memory(self) -> bool:
         return False
+
+    def pin(self, memory: NDArray[np.uint8]) -> None:
+        self.phantom.pin(memory)
 
     def close(self) -> None:
         self.phantom.close()

@@ -132,3 +132,51 @@ def test_a_slot_holds_a_volume_of_the_default_size_within_bounds() -> None:
         assert slots * slot_bytes <= r.MAX_RING_BYTES
         assert slot_bytes % PAGE == 0
         assert slot_bytes >= min(3 * edge**3, r.MAX_SLOT_BYTES)
+
+
+def test_memory_that_is_held_is_nobody_elses_until_its_last_view_is_gone(ring: r.Ring) -> None:
+    memory = ring.hold(100)
+    assert memory is not None
+    slot = ring.slot_of(memory)
+    assert slot is not None
+    part = memory[10:20].view(np.int16)
+    del memory
+    assert ring.hold(100) is None  # the other slot is for leases
+    assert {lease(ring, "")[0] for _ in range(3)} == {1 - slot}
+    part[:] = 7
+    assert ring.slot(slot)[10] == 7
+    del part
+    assert {lease(ring, "")[0] for _ in range(2)} == {0, 1}
+    assert ring.hold(100) is not None
+
+
+def test_what_was_held_is_not_taken_for_what_lay_there_before(ring: r.Ring) -> None:
+    lease(ring, "a")
+    lease(ring, "b")
+    assert ring.hold(PAGE) is not None  # and let go at once
+    assert [lease(ring, "b")[1], lease(ring, "a")[1]] == [True, False]
+
+
+def test_more_than_a_slot_cannot_be_held(ring: r.Ring) -> None:
+    assert ring.hold(PAGE + 1) is None
+
+
+def test_a_ring_that_was_closed_gives_nothing_and_leaves_what_is_held() -> None:
+    ring = r.Ring(2, PAGE)
+    memory = ring.hold(8)
+    assert memory is not None
+    memory[:] = 5
+    ring.close()
+    assert ring.hold(8) is None
+    assert memory.tolist() == [5] * 8
+
+
+def test_a_slot_is_not_free_while_a_client_reads_what_is_kept_there(ring: r.Ring) -> None:
+    memory = ring.hold(8)
+    assert memory is not None
+    slot = ring.slot_of(memory)
+    assert slot is not None
+    assert ring.free == 2
+    with ring.showing(slot), ring.showing(slot):
+        assert ring.free == 1
+    assert ring.free == 2

@@ -84,6 +84,10 @@ class Decoding:
             affine, provenance = crop.moved(affine), provenance.with_(crop=crop_text(crop))
         return SyntheticVolume(image, label, affine, provenance, crop), statistics
 
+    def image_shape(self, latent: Latent) -> tuple[int, ...]:
+        """Shape of the image of a whole volume."""
+        return (1, *self._grid(latent))
+
     def use_less_memory(self) -> bool:
         """Decode by a leaner plan from now on, if memory ran out in decoding and there is one."""
         return self._codec.decoder.use_less_memory()

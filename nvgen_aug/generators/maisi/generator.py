@@ -231,6 +231,8 @@ class MaisiGenerator(Generator):
         self, latent: Latent, crop: Crop | None = None, *, out: NDArray[np.int16] | None = None
     ) -> SyntheticVolume:
         """The voxels of a latent, or of a box of it, into `out` if given; see `Decoding.decode`."""
+        if out is None and crop is None:
+            out = self.new_image(self._decoding.image_shape(latent))
         return self._decoding.decode(latent, crop, out)[0]
 
     def use_less_memory(self) -> bool:
@@ -244,7 +246,8 @@ class MaisiGenerator(Generator):
     def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
         """Latent with the decoder's statistics, and the whole volume."""
         latent = self.latent(spec, mask)
-        volume, statistics = self._decoding.decode(latent)
+        out = self.new_image(self._decoding.image_shape(latent))
+        volume, statistics = self._decoding.decode(latent, out=out)
         if statistics is not None:
             latent = latent.with_statistics(statistics)
         return Generated(latent, volume)
