@@ -45,6 +45,8 @@ def _narrow(variant: Variant) -> Variant:
         attention=flow.attention,
         head_channels=flow.head_channels,
         norm_groups=4,
+        latent=(4, 8, 8, 8),
+        spacing=8.0,
     )
     return replace(
         variant,
@@ -54,6 +56,7 @@ def _narrow(variant: Variant) -> Variant:
         size=(32, 32, 32),
         spacing=(8.0, 8.0, 8.0),
         steps=2,
+        mask_steps=2,
         envelope=None,
     )
 

@@ -11,6 +11,7 @@ from torch import nn
 from .layers import Convolution
 from .layers import GroupNorm
 from .layers import ResidualBlock
+from .layers import TransposedUpsample
 from .layers import Upsample
 
 
@@ -20,23 +21,43 @@ class Decoder(nn.Module):
 
     There is no attention in it: nineteen convolutions, thirteen group norms, two upsamplings. So
     the norms' statistics are all that any crop needs to know of the rest of the volume.
+
+    Args:
+        latent: Latent channels.
+        widths: Channels of the levels, finest first.
+        groups: Groups of every norm.
+        eps: Added to variances.
+        outputs: Channels of the image.
+        blocks: Residual blocks of the levels, finest first; two in each if `None`.
+        is_transposed: Whether levels are joined by transposed convolutions, as in the autoencoder
+            of masks, and not by interpolation.
     """
 
-    def __init__(self, latent: int, widths: Sequence[int], groups: int, eps: float) -> None:
+    def __init__(
+        self,
+        latent: int,
+        widths: Sequence[int],
+        groups: int,
+        eps: float,
+        *,
+        outputs: int = 1,
+        blocks: Sequence[int] | None = None,
+        is_transposed: bool = False,
+    ) -> None:
         super().__init__()
-        reversed_widths = list(reversed(widths))
-        width = reversed_widths[0]
-        blocks: list[nn.Module] = [Convolution(latent, width)]
-        for level, outputs in enumerate(reversed_widths):
-            for _ in range(2):
-                blocks.append(ResidualBlock(width, outputs, groups, eps))
-                width = outputs
-            if level < len(reversed_widths) - 1:
-                blocks.append(Upsample(width))
+        width = widths[-1]
+        layers: list[nn.Module] = [Convolution(latent, width)]
+        levels = list(zip(widths, blocks or [2] * len(widths), strict=True))
+        for level, (wanted, number) in reversed(list(enumerate(levels))):
+            for _ in range(number):
+                layers.append(ResidualBlock(width, wanted, groups, eps))
+                width = wanted
+            if level > 0:
+                layers.append(TransposedUpsample(width) if is_transposed else Upsample(width))
         # No activation between the last norm and the last convolution: the family has none.
-        blocks.append(GroupNorm(groups, width, eps=eps))
-        blocks.append(Convolution(width, 1))
-        self.blocks = nn.ModuleList(blocks)
+        layers.append(GroupNorm(groups, width, eps=eps))
+        layers.append(Convolution(width, outputs))
+        self.blocks = nn.ModuleList(layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for block in self.blocks:

@@ -106,3 +106,27 @@ class Upsample(nn.Module):
         larger = functional.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
         result: torch.Tensor = self.conv(larger)
         return result
+
+
+@final
+class TransposedUpsample(nn.Module):
+    """Twice the edge: a transposed convolution of stride 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        # Two modules that hold nothing but a `conv`, for the keys.
+        self.conv = nn.Module()
+        self.conv.conv = nn.Module()
+        self.conv.conv.conv = nn.ConvTranspose3d(
+            channels, channels, 3, stride=2, padding=1, output_padding=1
+        )
+
+    @property
+    def layer(self) -> nn.ConvTranspose3d:
+        """The transposed convolution."""
+        layer: nn.ConvTranspose3d = self.conv.conv.conv  # type: ignore[union-attr,assignment]
+        return layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.layer(x)
+        return result

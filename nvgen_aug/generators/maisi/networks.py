@@ -187,6 +187,32 @@ def build_mask_autoencoder(shape: MaskModelShape) -> nn.Module:
     return network
 
 
+@final
+class MaskDecoder(nn.Module):
+    """The half of the autoencoder of masks that draws: a latent to a channel for each label.
+
+    Its keys are those of the whole, and so are its numbers; unlike MONAI's it runs in pieces.
+    """
+
+    def __init__(self, shape: MaskModelShape) -> None:
+        super().__init__()
+        latent = shape.latent[0]
+        self.post_quant_conv = Kernel(latent, latent, 1, padding=0)
+        self.decoder = Decoder(
+            latent,
+            shape.widths,
+            shape.groups,
+            1e-6,
+            outputs=shape.classes,
+            blocks=shape.blocks,
+            is_transposed=True,
+        )
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        channels: torch.Tensor = self.decoder(self.post_quant_conv(latent))
+        return channels
+
+
 def build_mask_flow(shape: MaskModelShape) -> nn.Module:
     """The UNet that draws latents of masks from a vector of sizes, with random weights."""
     network: nn.Module = DiffusionModelUNet(

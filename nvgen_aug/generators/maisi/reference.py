@@ -98,7 +98,14 @@ def reference_ddpm(
     With fewer than 1000 steps each step still removes the noise of one time only, as upstream's
     does, so that most of it stays.
     """
-    estimate = _estimate(flow, control, told, noise.device)
+    return reference_links(_estimate(flow, control, told, noise.device), noise, steps, generator)
+
+
+@torch.inference_mode()
+def reference_links(
+    estimate: Estimate, noise: torch.Tensor, steps: int, generator: torch.Generator
+) -> torch.Tensor:
+    """The links of a DDPM, given what the networks say of a state at a time."""
     scheduler = DDPMScheduler(
         num_train_timesteps=TRAIN_TIMES,
         schedule="scaled_linear_beta",
@@ -129,7 +136,7 @@ def reference_decode(
             latent of no more voxels is decoded at once.
     """
     size, overlap = window
-    with _precision(latent.device):
+    with precision_of(latent.device):
         if math.prod(latent.shape[2:]) <= math.prod(size):
             return decode(latent).to(latent.dtype)
         is_half = latent.dtype == torch.float16
@@ -177,7 +184,7 @@ def _estimate(
         state = (x if device.type == "cuda" else x.to(kind)).repeat(copies, 1, 1, 1, 1)
         times = torch.full((copies,), time, device=device)
         added: dict[str, Any] = {}
-        with _precision(device):
+        with precision_of(device):
             if mask is not None:
                 assert control is not None, "a variant without ControlNet takes no mask"
                 down, middle = control(x=state, timesteps=times, controlnet_cond=mask, **classes)
@@ -193,5 +200,7 @@ def _estimate(
     return estimate
 
 
-def _precision(device: torch.device) -> AbstractContextManager[Any]:
-    return torch.autocast("cuda", torch.float16) if device.type == "cuda" else nullcontext()
+def precision_of(device: torch.device, *, is_half: bool = True) -> AbstractContextManager[Any]:
+    """On a GPU autocast to half precision, if wanted; elsewhere nothing."""
+    is_cast = is_half and device.type == "cuda"
+    return torch.autocast("cuda", torch.float16) if is_cast else nullcontext()

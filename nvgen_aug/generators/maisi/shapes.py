@@ -63,6 +63,7 @@ class MaskModelShape:
         channels, attention, head_channels, norm_groups: Of the UNet.
         context: Length of the vector of organ and tumour sizes.
         latent: Channels and voxels of the latent.
+        spacing: Edge in mm of a voxel of the masks that it draws.
     """
 
     widths: tuple[int, ...]
@@ -76,6 +77,7 @@ class MaskModelShape:
     classes: int = 125
     context: int = 10
     latent: tuple[int, int, int, int] = (4, 64, 64, 64)
+    spacing: float = 1.5
 
 
 AUTOENCODER: Final = AutoencoderShape(widths=(64, 128, 256), groups=32)

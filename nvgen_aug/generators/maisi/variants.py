@@ -80,11 +80,12 @@ class Variant:
         compression: Image voxels for one latent voxel along an axis.
         guidance: Default scale of guidance on the modality.
         has_control: Whether a mask can steer the image.
-        draws_labels: Whether it makes a mask itself when none is given.
+        draws_labels: Whether it makes a mask itself when none is given, with no network for it.
         body: Name of the label that must surround all others in a mask.
         aliases: Other names of labels.
         body_regions: Names of the regions that the UNet is told, from head to foot.
         mask_model: Shape of the networks that draw masks.
+        mask_steps: Default number of evaluations of the one that draws their latent.
         envelope: What it was trained on; `None` if `legal_sizes` says it all.
         release: Where its weights come from; `None` if they come with this package.
         window_alone, window_paired: How reference numerics decode an image alone, and one
@@ -117,6 +118,7 @@ class Variant:
     aliases: Mapping[str, str] = field(default_factory=dict)
     body_regions: tuple[str, ...] = ()
     mask_model: MaskModelShape | None = None
+    mask_steps: int = 1000
     envelope: Envelope | None = None
     release: Release | None = None
     window_alone: Window = ((80, 80, 80), 0.4)

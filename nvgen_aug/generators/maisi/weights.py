@@ -29,6 +29,8 @@ from .manifest import MANIFEST_FILE
 from .manifest import Manifest
 from .manifest import file_digest
 from .releases import FLOW
+from .releases import MASK_FLOW
+from .releases import MASK_NETWORKS
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 TEMPLATE_FILE: Final = "template.safetensors"
@@ -45,12 +47,15 @@ class Weights:
         digest: SHA-256 that names them in keys and provenance.
         scale_factor: What latents were multiplied by in training.
         read: The tensors of a network's name.
+        mask_scale_factor: As `scale_factor`, of the networks that draw masks; `None` if they are
+            not there.
     """
 
     source: Path
     digest: str
     scale_factor: float
     read: Callable[[str], Mapping[str, torch.Tensor]]
+    mask_scale_factor: float | None = None
 
     def fill(self, network: nn.Module, name: str) -> None:
         """Give a network its tensors.
@@ -116,12 +121,19 @@ def imported_weights(folder: Path, variant: str) -> Weights:
     def without_scale(name: str) -> Mapping[str, torch.Tensor]:
         return {key: value for key, value in read(name).items() if key != SCALE_FACTOR}
 
-    return Weights(folder, manifest.digest, _scale_factor(folder, manifest), without_scale)
+    draws_masks = all(manifest.part(name) is not None for name in MASK_NETWORKS)
+    return Weights(
+        folder,
+        manifest.digest,
+        _scale_factor(folder, manifest, FLOW),
+        without_scale,
+        _scale_factor(folder, manifest, MASK_FLOW) if draws_masks else None,
+    )
 
 
-def _scale_factor(folder: Path, manifest: Manifest) -> float:
-    part = manifest.part(FLOW)
-    path = folder / (part.file if part else f"{FLOW}.safetensors")
+def _scale_factor(folder: Path, manifest: Manifest, network: str) -> float:
+    part = manifest.part(network)
+    path = folder / (part.file if part else f"{network}.safetensors")
     try:
         with safe_open(path, "pt") as file:
             return float(file.get_tensor(SCALE_FACTOR))

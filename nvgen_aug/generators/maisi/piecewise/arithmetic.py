@@ -8,6 +8,7 @@ from typing import Protocol
 from typing import final
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from .convolve import convolve
@@ -83,6 +84,8 @@ class Arithmetic:
             values = self._normalised(index, views, written)
         else:
             values = views[0] if len(views) == 1 else torch.cat(views, dim=2)
+            if step.resize == "scatter":
+                return _scattered(step, values, box, grid)
             if step.resize == "up":
                 values = _doubled(step, values, box, grid)
             if any(map(any, written)):
@@ -90,6 +93,7 @@ class Arithmetic:
                 inner.copy_(values)
                 values = room
         left = [low if low == high else 0 for low, high in padding]
+        assert isinstance(step.convolution, nn.Conv3d)
         return convolve(step.convolution, values, left)
 
     def add(self, piece: torch.Tensor, views: list[torch.Tensor]) -> None:
@@ -142,6 +146,18 @@ def _doubled(step: Step, values: torch.Tensor, box: Box, grid: Grid) -> torch.Te
         made.append((2 * low, 2 * high))
         needed.append((max(first - step.margin, 0), min(last + step.margin, 2 * size)))
     return larger[slices((needed[0], needed[1], needed[2]), (made[0], made[1], made[2]))]
+
+
+def _scattered(step: Step, values: torch.Tensor, box: Box, grid: Grid) -> torch.Tensor:
+    """Twice the edge by a transposed convolution, and of it the box."""
+    layer = step.convolution
+    # Without its padding it also makes the voxel before the first and the one after the last.
+    larger = functional.conv_transpose3d(values, layer.weight, layer.bias, stride=2)
+    made = []
+    for span, size in zip(box, grid, strict=True):
+        low, high = step.needs(span, size)
+        made.append((2 * low - 1, 2 * high))
+    return larger[slices(box, (made[0], made[1], made[2]))]
 
 
 def _room_for(

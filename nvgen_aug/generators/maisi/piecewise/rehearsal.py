@@ -67,14 +67,15 @@ class _Rehearsal:
 
     def make(self, index: int, views: list[Shape], box: Box, grid: Grid) -> Shape:
         step = self._steps[index]
-        weight = step.convolution.weight
-        made = Shape((1, weight.shape[0], *extent(box)), weight.itemsize)
+        itemsize = step.convolution.weight.itemsize
+        inputs, outputs = step.channels
+        made = Shape((1, outputs, *extent(box)), itemsize)
         read = [sum(view.size(2) for view in views), *views[0].sizes[3:]]
-        if step.resize == "up":
+        if step.is_doubling:
             read = [2 * n for n in read]
-        values = Shape((1, weight.shape[1], *read), weight.itemsize)
+        values = Shape((1, inputs, *read), itemsize)
         # Besides its result, a step holds what it reads normalised, doubled or put together.
-        spare = sum(view.nbytes for view in views) if step.resize == "up" else 0
+        spare = sum(view.nbytes for view in views) if step.is_doubling else 0
         self.flops += step.flops(math.prod(extent(box)))
         self._note(made.nbytes + values.nbytes + spare, made, values)
         return made
@@ -114,6 +115,6 @@ def rehearse(
     worker = _Rehearsal(steps, has_statistics=has_statistics)
     sweep = Sweep(steps, worker, grid, box, planes=planes, streamed=streamed)
     worker.sweep = sweep
-    weight = steps[0].convolution.weight
-    sweep.run(Shape((1, weight.shape[1], *extent(sweep.source_box)), weight.itemsize))
+    itemsize = steps[0].convolution.weight.itemsize
+    sweep.run(Shape((1, steps[0].channels[0], *extent(sweep.source_box)), itemsize))
     return Cost(worker.flops, worker.peak_bytes, worker.most_elements)

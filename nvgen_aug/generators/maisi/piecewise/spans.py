@@ -71,3 +71,12 @@ def fine_over(span: Span, size: int) -> Span:
     """What a strided convolution (kernel 3, stride 2, no padding below) needs for a span."""
     low, high = span
     return 2 * low, min(2 * high + 1, size)
+
+
+def scattered_from(span: Span, size: int) -> Span:
+    """What a transposed convolution (kernel 3, stride 2, padding 1) needs of `size` voxels.
+
+    Voxel `2i` of the doubled grid is made of `i`, voxel `2i + 1` of `i` and `i + 1`.
+    """
+    low, high = span
+    return low // 2, min(high // 2 + 1, size)

@@ -14,6 +14,7 @@ from ..layers import Convolution
 from ..layers import Downsample
 from ..layers import Kernel
 from ..layers import ResidualBlock
+from ..layers import TransposedUpsample
 from ..layers import Upsample
 from .spans import Box
 from .spans import Grid
@@ -22,6 +23,7 @@ from .spans import around
 from .spans import coarse_under
 from .spans import fine_over
 from .spans import hull
+from .spans import scattered_from
 
 
 @final
@@ -36,23 +38,34 @@ class Step:
         convolution: Its weights.
         norm: Applied to what is read, if there is one.
         is_activated: Whether SiLU follows the norm.
-        resize: `"up"` doubles the grid before the convolution, `"down"` halves it by a stride of 2.
+        resize: `"up"` doubles the grid before the convolution, `"down"` halves it by a stride of 2,
+            `"scatter"` doubles it by a transposed convolution of stride 2.
         added: Number of a map that is added to what comes out, or `None`.
     """
 
     source: int
-    convolution: nn.Conv3d
+    convolution: nn.Conv3d | nn.ConvTranspose3d
     norm: nn.GroupNorm | None = None
     is_activated: bool = False
-    resize: Literal["up", "down"] | None = None
+    resize: Literal["up", "down", "scatter"] | None = None
     added: int | None = None
 
     def grid(self, source: Grid) -> Grid:
         """Voxels of what it makes, given those of what it reads."""
         x, y, z = source
-        if self.resize == "up":
+        if self.is_doubling:
             return 2 * x, 2 * y, 2 * z
         return (x // 2, y // 2, z // 2) if self.resize == "down" else source
+
+    @property
+    def is_doubling(self) -> bool:
+        """Whether it makes a grid of twice the edge."""
+        return self.resize in ("up", "scatter")
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Of what it reads, and of what it makes."""
+        return int(self.convolution.in_channels), int(self.convolution.out_channels)
 
     @property
     def margin(self) -> int:
@@ -65,6 +78,8 @@ class Step:
             return coarse_under(around(span, 2 * size, self.margin), size)
         if self.resize == "down":
             return fine_over(span, size)
+        if self.resize == "scatter":
+            return scattered_from(span, size)
         return around(span, size, self.margin)
 
     def padding(self, span: Span, size: int) -> Span:
@@ -72,6 +87,8 @@ class Step:
         low, high = span
         if self.resize == "down":
             return 0, max(2 * high + 1 - size, 0)
+        if self.resize == "scatter":
+            return 0, 0  # it cuts instead
         if self.resize == "up":
             size = 2 * size
         return max(self.margin - low, 0), max(high + self.margin - size, 0)
@@ -79,7 +96,8 @@ class Step:
     def flops(self, voxels: int) -> int:
         """Floating-point operations of its convolution for some voxels; a multiply-add is two."""
         weight: torch.Tensor = self.convolution.weight
-        return 2 * voxels * weight.numel()
+        # A transposed one meets an eighth of its weights in each voxel that it makes.
+        return 2 * voxels * weight.numel() // (8 if self.resize == "scatter" else 1)
 
 
 def steps_of(*modules: nn.Module) -> list[Step]:
@@ -103,6 +121,8 @@ def steps_of(*modules: nn.Module) -> list[Step]:
             pending = None
         elif isinstance(module, Upsample):
             steps.append(Step(here, module.conv.conv.conv, resize="up"))
+        elif isinstance(module, TransposedUpsample):
+            steps.append(Step(here, module.layer, resize="scatter"))
         elif isinstance(module, Downsample):
             kernel = module.conv.conv
             assert isinstance(kernel, Kernel)
