@@ -52,6 +52,11 @@ class VariantCard:
         body_regions: Regions of the body that a spec may name, from head to foot.
         default_body_region: What `None` becomes where no mask says it.
         envelope: What the model was trained on; `None` if sizes and spacings say it all.
+        has_images_alone: Whether an image can be made without a label.
+        sized_organs, sized_tumours: Names that can be asked for with a size; of the tumours one
+            in a volume.
+        default_mask_steps: What `None` becomes where the label map is drawn in steps.
+        mask_networks: What would let this variant draw label maps; empty if it does, or never can.
         statistics: Whose statistics the decoder's norms use: `"full"`, the whole volume's, or a
             generator's word for others.
     """
@@ -85,6 +90,11 @@ class VariantCard:
     default_body_region: tuple[str, str] | None = None
     envelope: Envelope | None = None
     statistics: str = "full"
+    has_images_alone: bool = False
+    sized_organs: tuple[str, ...] = ()
+    sized_tumours: tuple[str, ...] = ()
+    default_mask_steps: int | None = None
+    mask_networks: str = ""
     notes: str = field(default="", compare=False)
 
     def resolve(self, spec: VolumeSpec) -> VolumeSpec:
@@ -100,6 +110,8 @@ class VariantCard:
         if solver is None:
             is_reference = spec.numerics == "reference"
             solver = self.reference_solver if is_reference else self.default_solver
+        draws = self.draws_labels and spec.mask is None and not spec.image_only
+        is_told = self.draws_labels or spec.mask is not None
         is_other = solver == self.reference_solver != self.default_solver
         resolved = replace(
             spec,
@@ -111,11 +123,15 @@ class VariantCard:
             guidance=self.default_guidance if spec.guidance is None else spec.guidance,
             anatomy=tuple(self.canonical(name) for name in spec.anatomy),
             pathology=tuple((self.canonical(name), size) for name, size in spec.pathology),
-            body_region=spec.body_region or (None if spec.mask else self.default_body_region),
+            body_region=spec.body_region
+            or (None if self.gives_label(spec) else self.default_body_region),
+            organ_sizes=tuple(sorted((self.canonical(n), size) for n, size in spec.organ_sizes)),
+            mask_steps=(spec.mask_steps or self.default_mask_steps) if draws else None,
+            # Two ways to ask for the same voxels must not have two keys.
+            image_only=spec.image_only and is_told,
         )
         self._check(resolved)
         if resolved.allow_out_of_distribution and self.outside(resolved) is None:
-            # Two ways to ask for the same voxels must not have two keys.
             resolved = replace(resolved, allow_out_of_distribution=False)
         return resolved
 
@@ -125,7 +141,8 @@ class VariantCard:
 
     def gives_label(self, spec: VolumeSpec) -> bool:
         """Whether the volume of a spec comes with a label."""
-        return self.has_labels and (self.draws_labels or spec.mask is not None)
+        is_given = self.draws_labels or spec.mask is not None
+        return self.has_labels and is_given and not spec.image_only
 
     def outside(self, spec: VolumeSpec) -> Verdict | None:
         """In what a resolved spec lies outside the training data; `None` if it does not."""
@@ -175,6 +192,7 @@ class VariantCard:
             msg = f"steps must lie in {list(self.steps_range)}, got {spec.steps}"
             raise SpecError(msg)
         self._check_conditions(spec)
+        self._check_sizes(spec)
         for name in spec.anatomy:
             if name not in self.vocabulary:
                 msg = f"`{self.name}` has no label `{name}`; {did_you_mean(name, self.vocabulary)}"
@@ -224,6 +242,37 @@ class VariantCard:
             msg += "; allow_out_of_distribution=True makes it all the same"
             raise SpecError(msg)
 
+    def _check_sizes(self, spec: VolumeSpec) -> None:
+        if spec.image_only and (spec.mask is not None or not self.has_images_alone):
+            what = "follows a mask" if spec.mask is not None else "always has a label"
+            msg = f"a volume of `{self.name}` that {what} is no image alone; leave out image_only"
+            raise SpecError(msg)
+        if spec.mask_steps is not None and not 1 <= spec.mask_steps <= self.steps_range[1]:
+            msg = f"mask_steps must lie in [1, {self.steps_range[1]}], got {spec.mask_steps}"
+            raise SpecError(msg)
+        asked = [name for name, _ in spec.organ_sizes]
+        if asked and spec.mask is not None:
+            msg = f"organ_sizes {asked} are for a mask that is drawn, but one was given; leave out "
+            raise SpecError(msg + "one of the two")
+        known = (*self.sized_organs, *self.sized_tumours)
+        if asked and (not known or spec.image_only):
+            msg = f"`{self.name}` draws no label map from sizes, got organ_sizes {asked}; "
+            raise SpecError(msg + (self.mask_networks or "leave them out"))
+        for name in asked:
+            if name not in known:
+                msg = f"`{self.name}` knows no size of `{name}`; {did_you_mean(name, known)}"
+                raise SpecError(msg)
+        if spec.mask_steps is None:
+            return
+        wanted = [name for name, size in spec.organ_sizes if size >= 0]
+        tumours = {*wanted, *spec.anatomy} & set(self.sized_tumours)
+        if len(tumours) > 1:
+            msg = (
+                f"more than one tumour requested where one is allowed: {sorted(tumours)}; the mask "
+                "networks draw one kind in a volume, so ask for one, or give a mask with both"
+            )
+            raise SpecError(msg)
+
     def _check_region(self, region: tuple[str, str]) -> None:
         if not self.body_regions:
             msg = f"`{self.name}` is not told a body region, got {region}; leave body_region out"
@@ -244,9 +293,11 @@ class VariantCard:
     def ways_to_labels(self) -> str:
         """What to do for a label where none is drawn."""
         if self.has_labels:
+            ways = (
+                "give masks of your own, Recipe(mask=source.put(array, affine)), or use the images"
+            )
             return (
-                "give masks of your own, Recipe(mask=source.put(array, affine)), or use the images "
-                "alone"
+                f"{self.mask_networks}; or {ways} alone" if self.mask_networks else f"{ways} alone"
             )
         return (
             "use a variant with labels, such as `tiny-brain` or `rflow-ct` with masks, or use the "

@@ -21,6 +21,8 @@ import yaml
 
 from .card import VariantCard
 from .errors import SpecError
+from .organ_sizes import SizeRange
+from .organ_sizes import size_ranges
 from .pathology import Lesions
 from .pathology import lesions_of
 from .spec import VolumeSpec
@@ -37,6 +39,8 @@ _HANDED_ON = (
     "guidance_interval",
     "body_region",
     "allow_out_of_distribution",
+    "mask_steps",
+    "image_only",
 )
 
 
@@ -58,8 +62,10 @@ class Recipe:
         pathology_share: Share of the volumes that get any pathology at all.
         mask: Digest of a mask of the caller's, as `source.put` returned it, or several to
             choose from alike.
+        organ_sizes: For organs and tumours of a label map that is drawn from sizes, one size or
+            the least and the greatest: `{"liver": 0.5, "hepatic tumor": [0.1, 0.3]}`.
         steps, guidance, guidance_interval, solver, numerics, body_region,
-        allow_out_of_distribution: As in `VolumeSpec`.
+        allow_out_of_distribution, mask_steps, image_only: As in `VolumeSpec`.
 
     Raises:
         SpecError: for a field of the wrong kind.
@@ -80,6 +86,9 @@ class Recipe:
     mask: str | Sequence[str] | None = None
     body_region: tuple[str, str] | None = None
     allow_out_of_distribution: bool = False
+    organ_sizes: Mapping[str, SizeRange | float | Sequence[float]] | None = None
+    mask_steps: int | None = None
+    image_only: bool = False
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -110,6 +119,7 @@ class Recipe:
             msg = f"pathology must map label names to lesions, got {given!r}"
             raise SpecError(msg)
         put("pathology", {name: lesions_of(name, value) for name, value in given.items()})
+        put("organ_sizes", size_ranges(self.organ_sizes or {}))
         is_number = isinstance(self.pathology_share, Real)
         if not is_number or not 0 <= self.pathology_share <= 1:
             msg = f"pathology_share must lie in [0, 1], got {self.pathology_share!r}"
@@ -140,11 +150,13 @@ class Recipe:
         mask = self.mask
         if isinstance(mask, tuple):
             mask = mask[int(rng.integers(len(mask)))]
-        return self._spec(name, seed, modality, tuple(lesions), mask)  # type: ignore[arg-type]
+        sizes = tuple((name, wanted.draw(rng)) for name, wanted in self._sizes().items())
+        return self._spec(name, seed, modality, tuple(lesions), mask, sizes)  # type: ignore[arg-type]
 
     def gives_labels(self, card: VariantCard) -> bool:
         """Whether its volumes come with labels from the variant of a card."""
-        return card.has_labels and (card.draws_labels or self.mask is not None)
+        is_given = card.draws_labels or self.mask is not None
+        return card.has_labels and is_given and not self.image_only
 
     def having(self, name: str, least: float = 0.0, below: float = math.inf) -> Recipe:
         """This recipe for volumes that show a label, or only lesions of some size of it.
@@ -198,7 +210,15 @@ class Recipe:
                     for name, kind in (self.pathology or {}).items()
                     if isinstance(kind, Lesions)
                 )
-                card.resolve(self._spec(self.variant or card.name, 0, modality, lesions, mask))
+                sizes = tuple(
+                    (name, (wanted.low, wanted.high)[end]) for name, wanted in self._sizes().items()
+                )
+                name = self.variant or card.name
+                card.resolve(self._spec(name, 0, modality, lesions, mask, sizes))
+
+    def _sizes(self) -> dict[str, SizeRange]:
+        found = sorted((self.organ_sizes or {}).items())
+        return {name: wanted for name, wanted in found if isinstance(wanted, SizeRange)}
 
     def _spec(
         self,
@@ -207,6 +227,7 @@ class Recipe:
         modality: str | None,
         pathology: tuple[tuple[str, float], ...],
         mask: str | None,
+        organ_sizes: tuple[tuple[str, float], ...],
     ) -> VolumeSpec:
         return VolumeSpec(
             variant,
@@ -214,6 +235,7 @@ class Recipe:
             modality=modality,
             pathology=pathology,
             mask=mask,
+            organ_sizes=organ_sizes,
             **{name: getattr(self, name) for name in _HANDED_ON},
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 from typing import final
 
 from .errors import SpecError
+from .organ_sizes import sizes_of
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 MAX_SEED = 2**63 - 1
@@ -46,6 +47,11 @@ class VolumeSpec:
             a variant that is told.
         allow_out_of_distribution: Whether a field of view outside the training data is
             made all the same, and marked in the provenance.
+        organ_sizes: Sizes of organs and tumours for a variant that draws its label maps from
+            them, each as (label name, size): 0 to 1 as a share of all patients, or -1 for
+            absent. The seed decides on what is not named.
+        mask_steps: Evaluations of the network that draws the label map.
+        image_only: Whether the image is made alone, where a label map would be drawn.
 
     Raises:
         SpecError: if a field is of the wrong kind or out of range.
@@ -66,6 +72,9 @@ class VolumeSpec:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     body_region: tuple[str, str] | None = None
     allow_out_of_distribution: bool = False
+    organ_sizes: tuple[tuple[str, float], ...] = ()
+    mask_steps: int | None = None
+    image_only: bool = False
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -104,10 +113,14 @@ class VolumeSpec:
         put("guidance_interval", _interval(self.guidance_interval))
         if self.body_region is not None:
             put("body_region", _region(self.body_region))
-        came: Any = self.allow_out_of_distribution
-        if not isinstance(came, bool):
-            msg = f"allow_out_of_distribution must be true or false, got {came!r}"
-            raise SpecError(msg)
+        put("organ_sizes", sizes_of(self.organ_sizes))
+        if self.mask_steps is not None:
+            put("mask_steps", _integer("mask_steps", self.mask_steps, 1, 10_000))
+        for name in ("allow_out_of_distribution", "image_only"):
+            came: Any = getattr(self, name)
+            if not isinstance(came, bool):
+                msg = f"{name} must be true or false, got {came!r}"
+                raise SpecError(msg)
 
     @property
     def is_resolved(self) -> bool:

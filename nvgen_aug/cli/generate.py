@@ -17,6 +17,7 @@ from ..card import VariantCard
 from ..data.seeds import volume_seed_of
 from ..errors import DataError
 from ..errors import SpecError
+from ..organ_sizes import sizes_in
 from ..pathology import Lesions
 from ..recipe import Recipe
 from ..source import VolumeSource
@@ -59,6 +60,19 @@ def generate(
     mask: Annotated[
         Path | None, typer.Option(help="NIfTI label map that the images must follow.")
     ] = None,
+    organ_size: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Size of an organ or a tumour in a mask that is drawn, 0 to 1 or -1 for absent: "
+            "`liver=0.5`, or `liver=0.2:0.6` to draw one between; several times for several."
+        ),
+    ] = None,
+    mask_steps: Annotated[
+        int | None, typer.Option(min=1, help="Evaluations of the network that draws the mask.")
+    ] = None,
+    image_only: Annotated[
+        bool, typer.Option("--image-only", help="Draw no mask: images without labels.")
+    ] = False,
     allow_out_of_distribution: Annotated[
         bool, typer.Option("--allow-out-of-distribution", help="Make what was never trained for.")
     ] = False,
@@ -85,12 +99,19 @@ def generate(
     Example:
       nvgen-aug generate tiny-brain --num 4 --lesions 2 --out volumes/
       nvgen-aug generate rflow-ct --mask liver.nii.gz --num 4 --out volumes/
+      nvgen-aug generate rflow-ct --organ-size "hepatic tumor=0.1:0.3" --out volumes/
     """
     wanted = Recipe.load(recipe) if recipe else Recipe()
     if modality:
         wanted = replace(wanted, modality=tuple(modality))
     if steps is not None:
         wanted = replace(wanted, steps=steps)
+    if organ_size:
+        wanted = replace(wanted, organ_sizes={**(wanted.organ_sizes or {}), **sizes_in(organ_size)})
+    if mask_steps is not None:
+        wanted = replace(wanted, mask_steps=mask_steps)
+    if image_only:
+        wanted = replace(wanted, image_only=True)
     if allow_out_of_distribution:
         wanted = replace(wanted, allow_out_of_distribution=True)
     with interruptible(f"whole volumes are in {out}; the same command makes the rest"):
@@ -210,6 +231,8 @@ def _row(files: VolumeFiles, spec: VolumeSpec) -> SheetRow:
     ]
     if spec.pathology:
         parts.append(", ".join(f"{name} {diameter:g} mm" for name, diameter in spec.pathology))
+    if spec.organ_sizes:
+        parts.append(", ".join(f"{name} {size:g}" for name, size in spec.organ_sizes))
     return SheetRow(
         files.name,
         image if image.ndim == 3 else image[..., 0],

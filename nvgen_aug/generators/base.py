@@ -83,7 +83,13 @@ class Generator(ABC):
             GenerationError: if it cannot.
         """
         x, y, z = (min(sizes) for sizes in self.card.legal_sizes)
-        spec = VolumeSpec(self.card.name, seed=0, size=(x, y, z), steps=1)
+        spec = VolumeSpec(
+            self.card.name,
+            seed=0,
+            size=(x, y, z),
+            steps=1,
+            image_only=self.card.has_images_alone,  # a mask in one step would be noise
+        )
         try:
             spec = self.card.resolve(spec)
         except SpecError:  # too small a field of view at the default spacing

@@ -34,6 +34,9 @@ from .engines.store import EngineStore
 from .flow import SOLVERS
 from .masks.label_source import LabelSource
 from .masks.label_source import SourcedLabel
+from .masks.mask_model import MaskModel
+from .masks.size_vector import SIZED_ORGANS
+from .masks.size_vector import SIZED_TUMOURS
 from .masks.warped_template import Template
 from .networks import build_autoencoder
 from .networks import build_control
@@ -105,9 +108,14 @@ class MaisiGenerator(Generator):
         else:
             loaded = imported_weights(folder, variant.name)
         self.variant = variant
-        self._labels = LabelSource(variant, template)
         self.device = torch.device(device)
         self.precision = chosen_precision(precision, self.device)
+        mask_model = None
+        if loaded.mask_scale_factor is not None:
+            mask_model = MaskModel(
+                variant, loaded, self.device, self.precision, lambda: self.on_progress()
+            )
+        self._labels = LabelSource(variant, template, mask_model)
         if self.device.type == "cuda" and self.precision != "fp32":
             check_convolution(self.device, self.precision)
         self._scale_factor = loaded.scale_factor
@@ -129,7 +137,8 @@ class MaisiGenerator(Generator):
         self._decoding = Decoding(
             self._autoencoder, variant, mode, progress=lambda: self.on_progress()
         )
-        self._card = replace(_card(variant, loaded.digest), statistics=str(mode))
+        has_masks = mask_model is not None
+        self._card = replace(_card(variant, loaded.digest, has_masks), statistics=str(mode))
         self._backend = open_backend(
             backend,
             device=self.device,
@@ -275,7 +284,7 @@ class MaisiGenerator(Generator):
         )
 
 
-def _card(variant: Variant, digest: str) -> VariantCard:
+def _card(variant: Variant, digest: str, has_masks: bool) -> VariantCard:
     is_chain = variant.solver == "ddpm"
     return VariantCard(
         name=variant.name,
@@ -297,7 +306,16 @@ def _card(variant: Variant, digest: str) -> VariantCard:
         solvers=("ddpm",) if is_chain else SOLVERS,
         reference_solver="ddpm" if is_chain else "euler",
         reference_steps=variant.steps if is_chain else 30,
-        draws_labels=variant.draws_labels,
+        draws_labels=variant.draws_labels or has_masks,
+        has_images_alone=variant.release is not None,
+        sized_organs=SIZED_ORGANS if has_masks else (),
+        sized_tumours=SIZED_TUMOURS if has_masks else (),
+        default_mask_steps=variant.mask_steps if has_masks else None,
+        mask_networks=(
+            f"`nvgen-aug weights import {variant.name}` adds the networks that draw masks"
+            if variant.mask_model is not None and not has_masks
+            else ""
+        ),
         aliases=dict(variant.aliases),
         has_guidance=variant.flow.class_embeds is not None,
         body_regions=variant.body_regions,

@@ -13,7 +13,9 @@ from ....volume import Blob
 from ..streams import ANATOMY
 from ..streams import chance
 from ..variants import Variant
+from .diffused_mask import diffused_mask
 from .given_mask import given_mask
+from .mask_model import MaskModel
 from .warped_template import Grid
 from .warped_template import Template
 from .warped_template import draw_anatomy
@@ -39,16 +41,20 @@ class SourcedLabel:
 
 @final
 class LabelSource:
-    """Gives each spec its label: the caller's mask, one drawn from a template, or none.
+    """Gives each spec its label: the caller's mask, one drawn by template or networks, or none.
 
     Args:
         variant: Whose labels they are.
         template: What labels are drawn from, if the variant draws them so.
+        model: The networks that draw labels, if the variant draws them so.
     """
 
-    def __init__(self, variant: Variant, template: Template | None = None) -> None:
+    def __init__(
+        self, variant: Variant, template: Template | None = None, model: MaskModel | None = None
+    ) -> None:
         self._variant = variant
         self._template = template
+        self._model = model
 
     def label(self, spec: VolumeSpec, mask: Blob | None) -> SourcedLabel:
         """The label of a resolved spec.
@@ -59,6 +65,7 @@ class LabelSource:
 
         Raises:
             SpecError: The mask did not come along, or cannot be what the spec asks.
+            GenerationError: A drawn one lacks what the spec asks.
         """
         assert spec.size is not None
         assert spec.spacing is not None
@@ -67,6 +74,9 @@ class LabelSource:
         grid = Grid(spec.size, spec.spacing)
         if self._template is not None:
             return self._drawn(self._template, spec, grid)
+        if self._model is not None and not spec.image_only:
+            drawn = diffused_mask(self._model, self._variant, spec, grid)
+            return SourcedLabel(drawn.label, grid.affine, "drawn", drawn.text())
         return SourcedLabel(None, grid.affine)
 
     def _given(self, spec: VolumeSpec, mask: Blob | None) -> SourcedLabel:
