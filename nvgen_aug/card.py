@@ -49,6 +49,7 @@ class VariantCard:
             volume is an image alone.
         aliases: Other names of labels, such as those of TotalSegmentator.
         has_guidance: Whether guidance on the modality is possible.
+        guides_tumours: Whether guidance on the tumours of a label is.
         body_regions: Regions of the body that a spec may name, from head to foot.
         default_body_region: What `None` becomes where no mask says it.
         envelope: What the model was trained on; `None` if sizes and spacings say it all.
@@ -95,6 +96,7 @@ class VariantCard:
     sized_tumours: tuple[str, ...] = ()
     default_mask_steps: int | None = None
     mask_networks: str = ""
+    guides_tumours: bool = False
     notes: str = field(default="", compare=False)
 
     def resolve(self, spec: VolumeSpec) -> VolumeSpec:
@@ -221,9 +223,11 @@ class VariantCard:
             asked = [*spec.anatomy, *(name for name, _ in spec.pathology)]
             msg = f"`{self.name}` draws no label, but {asked} must be in it; {self.ways_to_labels}"
             raise SpecError(msg)
-        if spec.guidance and not self.has_guidance:
+        on_tumours = self.guides_tumours and self.gives_label(spec)
+        if spec.guidance and not (self.has_guidance or on_tumours):
             msg = (
-                f"`{self.name}` does not know modalities, so it cannot be guided; "
+                f"`{self.name}` does not know modalities, so it cannot be guided"
+                f"{' without a mask' if self.guides_tumours else ''}; "
                 f"leave guidance at 0, got {spec.guidance:g}"
             )
             raise SpecError(msg)

@@ -317,6 +317,7 @@ def _card(variant: Variant, digest: str, has_masks: bool) -> VariantCard:
             else ""
         ),
         aliases=dict(variant.aliases),
+        guides_tumours=variant.guides_tumours,
         has_guidance=variant.flow.class_embeds is not None,
         body_regions=variant.body_regions,
         default_body_region=("chest", "abdomen") if variant.body_regions else None,

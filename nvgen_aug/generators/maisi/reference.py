@@ -45,7 +45,8 @@ class Told:
         modality: Its id; `None` for networks that know none.
         spacing: In mm.
         regions: Numbers of the first and the last region of the body, of so many; or `None`.
-        guidance: Scale of guidance on the modality; 0 is none.
+        guidance: Scale of guidance on the modality and on tumours; 0 is none.
+        healthy: With guidance, the mask that the image is led away from; `None` if it is the same.
     """
 
     label: torch.Tensor | None
@@ -53,6 +54,7 @@ class Told:
     spacing: Sequence[float]
     regions: tuple[int, int, int] | None = None
     guidance: float = 0.0
+    healthy: torch.Tensor | None = None
 
 
 def reference_noise(
@@ -178,7 +180,10 @@ def _estimate(
         top, bottom = (100.0 * torch.eye(count)[[end]].repeat(copies, 1) for end in ends)
         fixed["top_region_index_tensor"] = given(top)
         fixed["bottom_region_index_tensor"] = given(bottom)
-    mask = None if told.label is None else given(mask_bits(told.label)).repeat(copies, 1, 1, 1, 1)
+    mask = None
+    if told.label is not None:
+        others = [told.label if told.healthy is None else told.healthy] * (copies - 1)
+        mask = given(mask_bits(torch.cat([told.label, *others])))
 
     def estimate(x: torch.Tensor, time: float) -> torch.Tensor:
         state = (x if device.type == "cuda" else x.to(kind)).repeat(copies, 1, 1, 1, 1)

@@ -21,6 +21,7 @@ from .flow import draw_noise
 from .flow import schedule
 from .flow import solve
 from .masks.given_mask import body_region
+from .masks.healthy import without_tumours
 from .reference import Told
 from .reference import reference_ddpm
 from .reference import reference_flow
@@ -81,14 +82,18 @@ class Sampler:
         if self._variant.flow.body_region:
             region = spec.body_region or (None if label is None else body_region(label))
         batch = None if label is None else torch.from_numpy(label)[None]
+        healthy = None
+        if label is not None and spec.guidance and self._variant.guides_tumours:
+            healthy = torch.from_numpy(without_tumours(label))[None]
         make = self._reference if spec.numerics == "reference" else self._exact
-        return make(spec, shape, batch, region)
+        return make(spec, shape, batch, healthy, region)
 
     def _exact(
         self,
         spec: VolumeSpec,
         shape: tuple[int, ...],
         label: torch.Tensor | None,
+        healthy: torch.Tensor | None,
         region: tuple[str, str] | None,
     ) -> torch.Tensor:
         assert spec.spacing is not None
@@ -98,7 +103,8 @@ class Sampler:
         condition, control, run_control = None, None, None
         if label is not None:
             control, run_control = self._control, self._run_control
-            condition = mask_bits(label.to(self._device), self._variant.flow.mask_bits)
+            both = label if healthy is None else torch.cat([label, healthy])
+            condition = mask_bits(both.to(self._device), self._variant.flow.mask_bits)
             condition = condition.contiguous(memory_format=torch.channels_last_3d)
         told = None
         if region is not None:
@@ -136,6 +142,7 @@ class Sampler:
         spec: VolumeSpec,
         shape: tuple[int, ...],
         label: torch.Tensor | None,
+        healthy: torch.Tensor | None,
         region: tuple[str, str] | None,
     ) -> torch.Tensor:
         assert spec.spacing is not None
@@ -149,6 +156,7 @@ class Sampler:
             spacing=spec.spacing,
             regions=region and (names.index(region[0]), names.index(region[1]), len(names)),
             guidance=spec.guidance or 0.0,
+            healthy=healthy,
         )
         control = None if self._control is None else self._control.network
         noise, generator = reference_noise(

@@ -79,6 +79,7 @@ class Variant:
         steps: Default number of evaluations of the flow by that solver.
         compression: Image voxels for one latent voxel along an axis.
         guidance: Default scale of guidance on the modality.
+        guides_tumours: Whether guidance also leads an image away from its mask without tumours.
         has_control: Whether a mask can steer the image.
         draws_labels: Whether it makes a mask itself when none is given, with no network for it.
         body: Name of the label that must surround all others in a mask.
@@ -112,6 +113,7 @@ class Variant:
     steps: int = 30
     compression: int = 4
     guidance: float = 0.0
+    guides_tumours: bool = False
     has_control: bool = True
     draws_labels: bool = True
     body: str | None = None
@@ -186,6 +188,7 @@ RFLOW_CT: Final = Variant(
     intensity=CT_INTENSITY,
     licence=releases.OPEN_MODEL,
     draws_labels=False,
+    guides_tumours=True,
     body=BODY,
     aliases=CT_ALIASES,
     mask_model=shapes.MASK_MODEL,
@@ -217,6 +220,7 @@ RFLOW_MR: Final = replace(
     intensity=MR_INTENSITY,
     licence=releases.NON_COMMERCIAL,
     guidance=15.0,
+    guides_tumours=False,
     has_control=False,
     body=None,
     aliases={},

@@ -152,7 +152,8 @@ class Velocity:
         control: Its network's weights encode mask and times; `None` for an image without a mask.
         flow: The same of the UNet.
         plan: Whose times are embedded.
-        condition: Bit planes of the mask, `[1, bits, X, Y, Z]`; `None` without a `control`.
+        condition: Bit planes of the mask, `[1, bits, X, Y, Z]`; `None` without a `control`. With
+            guidance there may be two: what is asked, and what the image is led away from.
         modality: Its id.
         spacing: In mm.
         regions: First and last region of the body, `[1, 4]` each, for networks that are told them.
@@ -203,7 +204,7 @@ class Velocity:
         state = x.to(self._kind).expand(copies, *x.shape[1:])
         residuals: tuple[torch.Tensor, ...] = ()
         if self._run_control is not None:
-            features = self._features.expand(copies, *self._features.shape[1:])
+            features = self._features[:copies].expand(copies, *self._features.shape[1:])
             residuals = self._run_control(state, self._control_told[k, :copies], features)
         found: torch.Tensor = self._run_flow(state, self._flow_told[k, :copies], *residuals)
         found = found.to(x.dtype)
