@@ -48,6 +48,11 @@ class _Released(GeneratorContract, ABC):
 class TestDdpmCt(_Released):
     name = "ddpm-ct"
 
+    def spec(self, generator: Generator, seed: int = 7) -> VolumeSpec:
+        # Random networks draw masks in which no region of the body can be told.
+        spec = VolumeSpec(generator.card.name, seed=seed, image_only=True)
+        return generator.card.resolve(spec)
+
 
 @final
 class TestRflowCt(_Released):
@@ -119,7 +124,7 @@ def test_a_body_that_was_drawn_is_in_the_provenance(rflow: MaisiGenerator) -> No
 
 
 def test_the_body_region_is_told_to_ddpm(ddpm: MaisiGenerator) -> None:
-    spec = VolumeSpec("ddpm-ct", seed=1)
+    spec = VolumeSpec("ddpm-ct", seed=1, image_only=True)
     default, same, other = (
         ddpm.latent(replace(spec, body_region=region)).tensor
         for region in (None, ("chest", "abdomen"), ("head", "head"))

@@ -14,7 +14,6 @@ from typing import final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from ..ddpm import chain
 from ..ddpm import walk
@@ -44,7 +43,7 @@ from ..weights import fill_network
 
 @final
 class MaskModel:
-    """The mask networks of a variant, loaded when the first mask is drawn.
+    """The mask networks of a variant.
 
     Args:
         variant: Whose they are.
@@ -52,6 +51,9 @@ class MaskModel:
         device: Where they run.
         precision: Of the decoder; the UNet runs under autocast if it is not `"fp32"`.
         progress: Called before every evaluation, and now and then while a mask is decoded.
+
+    Raises:
+        WeightsError: The networks' files are missing, damaged or made for others.
     """
 
     def __init__(
@@ -65,13 +67,26 @@ class MaskModel:
         assert variant.mask_model is not None
         assert weights.mask_scale_factor is not None
         self.shape = variant.mask_model
-        self._variant = variant
-        self._weights = weights
+        self._window = variant.window_paired
         self._device = device
-        self._precision = precision
+        self._is_half = precision != "fp32"
         self._scale = weights.mask_scale_factor
-        self._networks: tuple[nn.Module, MaskDecoder] | None = None
         self._progress = progress
+        with torch.device("meta"):
+            self._flow = build_mask_flow(self.shape)
+            self._decoder = MaskDecoder(self.shape)
+        weights.fill(self._flow, MASK_FLOW)
+        whole = weights.read(MASK_AUTOENCODER)
+        check_fit(whole, tensors_of(variant, MASK_AUTOENCODER), MASK_AUTOENCODER, weights.source)
+        drawing = {key: whole[key] for key in self._decoder.state_dict()}
+        fill_network(self._decoder, drawing, MASK_AUTOENCODER, weights.source)
+        # Its attention computes in single precision whatever its weights, and torch's fused
+        # attention takes no mixture: half precision is left to autocast, as upstream does.
+        self._flow.to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+        self._flow.requires_grad_(False)
+        if device.type == "cpu":
+            use_onednn(self._flow)
+        place(self._decoder, device, precision)
 
     @torch.inference_mode()
     def draw(
@@ -91,26 +106,24 @@ class MaskModel:
             link_seed: Where the noise of the links comes from.
 
         Raises:
-            WeightsError: The networks' files are missing, damaged or made for others.
             GenerationError: They gave values that are not finite.
         """
-        flow, decoder = self._loaded()
         plan = chain(steps)
-        estimate = self._estimate(flow, sizes)
+        estimate = self._estimate(sizes)
         noise = draw_noise((1, *self.shape.latent), noise_seed).to(self._device)
         latent = walk(lambda x, k: estimate(x, plan.times[k]), noise, plan, link_seed)
         latent = latent / self._scale
         check_finite(latent, "mask's latent", noise_seed)
         taken = _Labels(self.shape)
-        modules = (decoder.post_quant_conv, *decoder.decoder.blocks)
+        modules = (self._decoder.post_quant_conv, *self._decoder.decoder.blocks)
         Runner(steps_of(*modules), "draw a mask", progress=self._progress).run(latent, taken)
         return taken.ids
 
     @torch.inference_mode()
     def draw_as_reference(self, sizes: Sequence[float], steps: int, seed: int) -> NDArray[np.uint8]:
         """As `draw`, with the numbers of NV-Generate for the same weights and noise."""
-        flow, decoder = self._loaded()
-        estimate = self._estimate(flow, sizes, is_reference=True)
+        decoder = self._decoder
+        estimate = self._estimate(sizes, is_reference=True)
         noise, generator = reference_noise(
             (1, *self.shape.latent), seed, self._device, is_paired=True
         )
@@ -123,12 +136,12 @@ class MaskModel:
             return made
 
         taken = _Labels(self.shape)
-        channels = reference_decode(decode, latent, self._variant.window_paired)
+        channels = reference_decode(decode, latent, self._window)
         taken.write((0, channels.shape[2]), channels)
         return taken.ids
 
     def _estimate(
-        self, flow: nn.Module, sizes: Sequence[float], *, is_reference: bool = False
+        self, sizes: Sequence[float], *, is_reference: bool = False
     ) -> Callable[[torch.Tensor, float], torch.Tensor]:
         """The noise in a state `[1, C, x, y, z]` at a time in 0..999, in the state's type."""
         context = torch.tensor([[list(sizes)]], dtype=torch.float32)
@@ -139,32 +152,11 @@ class MaskModel:
         def estimate(x: torch.Tensor, time: float) -> torch.Tensor:
             self._progress()
             times = torch.full((1,), time, device=self._device)
-            with precision_of(self._device, is_half=is_reference or self._precision != "fp32"):
-                found: torch.Tensor = flow(x.float(), timesteps=times, context=context)
+            with precision_of(self._device, is_half=is_reference or self._is_half):
+                found: torch.Tensor = self._flow(x.float(), timesteps=times, context=context)
             return found.to(x.dtype)
 
         return estimate
-
-    def _loaded(self) -> tuple[nn.Module, MaskDecoder]:
-        if self._networks is None:
-            with torch.device("meta"):
-                flow = build_mask_flow(self.shape)
-                decoder = MaskDecoder(self.shape)
-            self._weights.fill(flow, MASK_FLOW)
-            whole = self._weights.read(MASK_AUTOENCODER)
-            source = self._weights.source
-            check_fit(whole, tensors_of(self._variant, MASK_AUTOENCODER), MASK_AUTOENCODER, source)
-            drawing = {key: whole[key] for key in decoder.state_dict()}
-            fill_network(decoder, drawing, MASK_AUTOENCODER, source)
-            # Its attention computes in single precision whatever its weights, and torch's fused
-            # attention takes no mixture: half precision is left to autocast, as upstream does.
-            flow.to(self._device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
-            flow.requires_grad_(False)
-            if self._device.type == "cpu":
-                use_onednn(flow)
-            place(decoder, self._device, self._precision)
-            self._networks = flow, decoder
-        return self._networks
 
 
 class _Labels:
