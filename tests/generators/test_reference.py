@@ -128,6 +128,7 @@ class Upstream:
         told: dict[str, Any],
         mask: torch.Tensor | None = None,
         guidance: float = 0.0,
+        healthy: torch.Tensor | None = None,
     ) -> torch.Tensor:
         scheduler = rflow_scheduler(steps, int(np.prod(x.shape[2:])))
         times = scheduler.timesteps
@@ -135,7 +136,7 @@ class Upstream:
             found = self.estimate(x.float(), float(time), told, mask)
             if guidance:
                 unknown = told | {"class_labels": torch.zeros(1, dtype=torch.int64)}
-                other = self.estimate(x.float(), float(time), unknown, mask)
+                other = self.estimate(x.float(), float(time), unknown, healthy)
                 found = other + guidance * (found - other)
             # Under autocast an estimate is as precise as the state.
             x, _ = scheduler.step(found.to(x.dtype), time, x, after)
@@ -251,6 +252,23 @@ def test_an_image_under_a_mask_by_rectified_flow(
     torch.testing.assert_close(found.float(), wanted.float(), rtol=2e-3, atol=2e-3)
     unsteered = rflow.flow(noise().half(), STEPS, RFLOW_TOLD)
     assert not torch.allclose(wanted.float(), unsteered.float(), atol=5e-2)
+
+
+@torch.inference_mode()
+def test_an_image_under_a_mask_led_away_from_the_mask_without_tumours(
+    rflow: Upstream, ours: dict[str, dict[str, nn.Module]]
+) -> None:
+    networks, healthy = ours["rflow-ct"], ball()
+    label = healthy.clone()
+    label[:, 21:26, 12:20, 12:20] = 26
+    assert (healthy[label == 26] == 1).all()
+    told = Told(label, 1, SPACING, guidance=3.0, healthy=healthy)
+    found = reference_flow(networks["flow"], networks["control"], told, noise().half(), STEPS)
+    start, both = noise().half(), (planes(label), planes(healthy))
+    wanted = rflow.flow(start, STEPS, RFLOW_TOLD, both[0], guidance=3.0, healthy=both[1])
+    torch.testing.assert_close(found.float(), wanted.float(), rtol=1e-2, atol=1e-2)
+    away = rflow.flow(start, STEPS, RFLOW_TOLD, both[0], guidance=3.0, healthy=both[0])
+    assert not torch.allclose(wanted.float(), away.float(), rtol=1e-2, atol=1e-2)
 
 
 @torch.inference_mode()
