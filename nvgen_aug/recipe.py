@@ -196,7 +196,10 @@ class Recipe:
         """This recipe for volumes in which a label is not asked for."""
         pathology = {n: kind for n, kind in (self.pathology or {}).items() if n != name}
         return replace(
-            self, anatomy=tuple(n for n in self.anatomy if n != name), pathology=pathology
+            self,
+            anatomy=tuple(n for n in self.anatomy if n != name),
+            pathology=pathology,
+            organ_sizes={n: size for n, size in (self.organ_sizes or {}).items() if n != name},
         )
 
     def check(self, card: VariantCard) -> None:

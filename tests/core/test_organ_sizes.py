@@ -75,6 +75,12 @@ def test_a_file_says_it_too(tmp_path: Path, name: str, text: str) -> None:
     assert spec.mask_steps == 10
 
 
+def test_a_recipe_that_lacks_a_label_asks_no_size_of_it() -> None:
+    recipe = Recipe("rflow-ct", organ_sizes={"liver": 0.5, "hepatic tumor": 0.2})
+    spec = recipe.lacking("hepatic tumor").draw(np.random.default_rng(0))
+    assert spec.organ_sizes == (("liver", 0.5),)
+
+
 def test_a_command_line_says_it_too() -> None:
     found = sizes_in(["liver=0.5", "hepatic tumor=0.1:0.3", "colon=-1"])
     assert found == {"liver": 0.5, "hepatic tumor": [0.1, 0.3], "colon": -1.0}
