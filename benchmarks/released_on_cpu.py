@@ -110,6 +110,7 @@ def _generate(variant: Variant, home: Path, edge: int) -> dict[str, Any]:
         spacing=(spacing, spacing, spacing),
         steps=steps,
         mask=mask.digest() if mask else None,
+        image_only=mask is None,
         allow_out_of_distribution=True,
     )
     begin = time.perf_counter()
