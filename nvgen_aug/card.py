@@ -114,6 +114,7 @@ class VariantCard:
             solver = self.reference_solver if is_reference else self.default_solver
         draws = self.draws_labels and spec.mask is None and not spec.image_only
         is_told = self.draws_labels or spec.mask is not None
+        default = self.default_mask_steps
         is_other = solver == self.reference_solver != self.default_solver
         resolved = replace(
             spec,
@@ -128,7 +129,7 @@ class VariantCard:
             body_region=spec.body_region
             or (None if self.gives_label(spec) else self.default_body_region),
             organ_sizes=tuple(sorted((self.canonical(n), size) for n, size in spec.organ_sizes)),
-            mask_steps=(spec.mask_steps or self.default_mask_steps) if draws else None,
+            mask_steps=default and (spec.mask_steps or default) if draws else None,
             # Two ways to ask for the same voxels must not have two keys.
             image_only=spec.image_only and is_told,
         )

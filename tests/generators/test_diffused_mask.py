@@ -185,6 +185,18 @@ def test_a_tumour_of_size_minus_one_is_none(rflow: MaisiGenerator) -> None:
     assert dict(resolved.organ_sizes) == dict(sizes)
 
 
+def test_steps_of_a_mask_that_is_not_drawn_are_no_part_of_the_key(rflow: MaisiGenerator) -> None:
+    one, two = (
+        rflow.card.resolve(VolumeSpec("rflow-ct", seed=1, image_only=True, mask_steps=steps))
+        for steps in (None, 7)
+    )
+    assert one == two
+    drawn = rflow.card.resolve(VolumeSpec("rflow-ct", seed=1, mask_steps=7))
+    assert drawn.mask_steps == 7
+    otherwise = replace(rflow.card, default_mask_steps=None, sized_organs=(), sized_tumours=())
+    assert otherwise.resolve(VolumeSpec("rflow-ct", seed=1, mask_steps=7)).mask_steps is None
+
+
 def test_other_names_of_an_organ_are_the_same_volume(rflow: MaisiGenerator) -> None:
     one, two = (
         rflow.card.resolve(VolumeSpec("rflow-ct", seed=1, organ_sizes=sizes))

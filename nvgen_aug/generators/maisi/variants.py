@@ -172,7 +172,7 @@ def _multiples(most: int) -> tuple[int, ...]:
 
 RFLOW_CT: Final = Variant(
     name="rflow-ct",
-    revision="maisi-1",
+    revision="maisi-2",
     folder=None,
     autoencoder=shapes.AUTOENCODER,
     flow=shapes.RFLOW,
