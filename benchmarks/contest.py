@@ -31,6 +31,7 @@ class Entrant:
         items: How many things one run makes, for a rate; 0 for no rate.
         may_fail: Whether an exception is a result of its own ("out of memory") rather than
             the end of the benchmark; for peers only.
+        prepare: What is done before each run, and not timed.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Entrant:
     note: str = ""
     items: int = 0
     may_fail: bool = False
+    prepare: Callable[[], object] = lambda: None
 
 
 @final
@@ -205,7 +207,7 @@ def hold(
             break
         say(f"{title}: round {number + 1} of {rounds}")
         for entrant in turns(running, number):
-            seconds[entrant.name].append(_seconds(entrant.run, device)[0])
+            seconds[entrant.name].append(_seconds(entrant, device)[0])
     return Standing(
         title,
         tuple(
@@ -248,9 +250,11 @@ def _first(
     say(f"{title}: first run of {entrant.name}")
     score = Score(entrant.name, entrant.is_ours, entrant.note, entrant.items)
     try:
-        seconds, result = _seconds(entrant.run, device)
+        seconds, result = _seconds(entrant, device)
         error = None if check is None else check(result)
         del result
+        if memory:
+            entrant.prepare()
         peak = peak_mib(entrant.run, device) if memory else None
     except Exception as trouble:
         if not entrant.may_fail:
@@ -262,10 +266,11 @@ def _first(
     return replace(score, first_seconds=seconds, error=error, peak_mib=peak)
 
 
-def _seconds(run: Callable[[], Any], device: str) -> tuple[float, Any]:
+def _seconds(entrant: Entrant, device: str) -> tuple[float, Any]:
+    entrant.prepare()
     wait_for(device)
     begin = time.perf_counter()
-    result = run()
+    result = entrant.run()
     wait_for(device)
     return time.perf_counter() - begin, result
 

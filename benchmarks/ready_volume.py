@@ -22,7 +22,7 @@ from nvgen_aug.volume import SyntheticVolume
 
 @final
 class ReadyVolume(Generator):
-    """Answers every spec with the same noise, image alone.
+    """Answers every spec with the same noise, image alone; to decode is to copy it.
 
     Args:
         edge: Voxels along each axis.
@@ -54,9 +54,10 @@ class ReadyVolume(Generator):
         )
 
     def decode(self, latent: Latent, crop: Crop | None = None) -> SyntheticVolume:
-        """The volume."""
-        volume = SyntheticVolume(self.image, None, latent.affine, latent.provenance)
-        return volume.cropped(crop)
+        """The volume, written where whole images are wanted."""
+        image = self.new_image(self.image.shape)
+        np.copyto(image, self.image)
+        return SyntheticVolume(image, None, latent.affine, latent.provenance).cropped(crop)
 
     def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
         """The volume and its latent."""
