@@ -306,3 +306,20 @@ def test_a_generator_that_cannot_make_its_smallest_volume_cannot_prove_itself(
     monkeypatch.setattr(generator, "_scale_factor", float("nan"))
     with pytest.raises(GenerationError, match="seed 0"):
         generator.prove()
+
+
+def test_a_whole_image_is_written_into_the_memory_that_it_is_given(
+    generator: MaisiGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[np.ndarray] = []
+
+    def new_image(shape: tuple[int, ...]) -> np.ndarray:
+        given.append(np.empty(shape, np.int16))
+        return given[-1]
+
+    monkeypatch.setattr(generator, "new_image", new_image)
+    made = generator.generate(spec(steps=2))
+    again = generator.decode(made.latent)
+    assert np.shares_memory(given[0], made.volume.image)
+    assert np.shares_memory(given[1], again.image)
+    np.testing.assert_array_equal(given[0], given[1])

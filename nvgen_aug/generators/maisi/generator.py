@@ -41,6 +41,7 @@ from .masks.warped_template import Template
 from .networks import build_autoencoder
 from .networks import build_control
 from .networks import build_flow
+from .pinned import PinnedMemory
 from .placement import check_convolution
 from .placement import chosen_precision
 from .placement import place
@@ -148,6 +149,7 @@ class MaisiGenerator(Generator):
             precision=self.precision,
         )
         self._flow, self._control = flow, control
+        self._pinned: list[PinnedMemory] = []
         self._sampler = Sampler(
             variant,
             flow,
@@ -243,6 +245,18 @@ class MaisiGenerator(Generator):
         if out is None and crop is None:
             out = self.new_image(self._decoding.image_shape(latent))
         return self._decoding.decode(latent, crop, out)[0]
+
+    def pin(self, memory: NDArray[np.uint8]) -> None:
+        """Register memory with CUDA, so that slabs are copied there while the next are decoded."""
+        if self.device.type == "cuda":
+            with torch.cuda.device(self.device):
+                runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+                self._pinned.append(PinnedMemory(memory, runtime))
+
+    def close(self) -> None:
+        """Give registered memory back."""
+        while self._pinned:
+            self._pinned.pop().release()
 
     def use_less_memory(self) -> bool:
         """Decode by a leaner plan from now on; `False` if it was not decoding that needed it."""
