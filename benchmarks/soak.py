@@ -56,7 +56,7 @@ from nvgen_aug.spec import VolumeSpec
 from tests.leftovers import Leftovers
 
 SECONDS_BETWEEN_FAULTS = 2.0
-SECONDS_WITHOUT_A_STEP = 180.0
+SECONDS_WITHOUT_A_STEP = 300.0
 DISK = "16m"
 MOUNTED = "--mounted"
 
@@ -72,6 +72,7 @@ def main() -> None:
         # A mount namespace of its own, which ends with it, whatever happens.
         command = ["unshare", "--mount", sys.executable, "-m", "benchmarks.soak", *sys.argv[1:]]
         os.execvp("unshare", [*command, MOUNTED])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and end what was started
     minutes = 0.25 if arguments.quick else arguments.minutes
     with _scene(arguments.mounted) as scene:
         soak = Soak(scene, arguments.seed, has_disk=arguments.mounted)
@@ -160,8 +161,8 @@ class Soak:
         self._scene.end.touch()
         while not self._is_over:
             self._watch()
-        os.kill(self.onlooker, signal.SIGTERM)
         while self._pids:
+            self._signal("look", signal.SIGTERM)
             self._watch()
         self._nursery.communicate()
         self._audit.close()
@@ -170,8 +171,8 @@ class Soak:
     def close(self) -> None:
         """End what still runs, however this ended."""
         self._chaos.heal(everything=True)
-        for pid in self._pids.values():
-            os.kill(pid, signal.SIGKILL)
+        for role in self._pids:
+            self._signal(role, signal.SIGKILL)
         if self._nursery.poll() is None:
             self._nursery.communicate()
 
@@ -210,9 +211,8 @@ class Soak:
         if self._audit.steps != steps:
             self._last_step = (self._audit.steps, monotonic())
         elif monotonic() > since + SECONDS_WITHOUT_A_STEP:
-            with suppress(ProcessLookupError):
-                os.kill(self.training, signal.SIGUSR1)
-                sleep(1.0)
+            self._signal("train", signal.SIGUSR1)
+            sleep(1.0)
             tail = self._scene.log("train").read_text(errors="replace")[-3000:]
             msg = f"no step of training for {SECONDS_WITHOUT_A_STEP:g} s; it stands at:\n{tail}"
             raise SystemExit(msg)
@@ -231,6 +231,12 @@ class Soak:
         self._nursery.stdin.write(f"{role}\n")
         self._nursery.stdin.flush()
 
+    def _signal(self, role: str, number: int) -> None:
+        # Never 0, which means everybody, us among them.
+        if pid := self._pids.get(role, 0):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def _listen(self) -> None:
         """Hear who was started and who has ended; who did not end by itself is ordered anew."""
         assert self._nursery.stdout is not None
@@ -240,7 +246,7 @@ class Soak:
                 self._pids[role] = int(number)
                 continue
             del self._pids[role]
-            if int(number) == 0 and self._scene.end.exists():
+            if self._is_over or (int(number) == 0 and self._scene.end.exists()):
                 self._is_over = True
                 continue
             if int(number) != -signal.SIGKILL:

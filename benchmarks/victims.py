@@ -55,7 +55,7 @@ REAL_CASES = 9
 CACHE_BYTES = "3 MB"
 SECONDS_PER_VOLUME = 0.02
 # A generator that was stopped is replaced after so long.
-SECONDS_TO_HANG = 4.0
+SECONDS_TO_HANG = 10.0
 SECONDS_FOR_A_BATCH = 60.0
 LOOKED_AT = 40  # volumes that the client asks for again and again
 
