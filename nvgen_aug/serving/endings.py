@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from threading import main_thread
 from time import sleep
 
 from ..errors import SourceError
+
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
 @contextmanager
@@ -51,6 +54,17 @@ def watched(owner: int) -> int:
         msg = f"the owner, process {owner}, is gone"
         raise SourceError(msg)
     return fd
+
+
+def wake_when_orphaned() -> None:
+    """Have the kernel let this process go on, should it be stopped when its parent dies.
+
+    A stopped process sees nothing, so it would outlive its parent for ever, and its clients
+    would wait in the queue of a socket that nobody accepts from. Of the parent's thread that
+    started this process, so it may come early, when it does no harm. See prctl(2).
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 def _watch_parent(owner: int, write: int) -> None:

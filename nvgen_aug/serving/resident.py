@@ -17,6 +17,7 @@ from . import messages as m
 from . import wire
 from .connection import PREFIX
 from .endings import stop_signals
+from .endings import wake_when_orphaned
 from .endings import watched
 from .place import SOCKET_NAME
 from .place import listen
@@ -85,6 +86,7 @@ def main() -> None:
     if len(numbers) not in (1, 2) or not all(number.isdigit() for number in numbers):
         sys.exit("this module is started by `nvgen_aug.serve`; in a shell use `nvgen-aug serve`")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    wake_when_orphaned()
     code = 1
     try:
         with socket.socket(fileno=int(numbers[0])) as control:

@@ -152,7 +152,8 @@ def test_sigterm_lets_the_volume_in_work_reach_the_cache(tmp_path: Path) -> None
     assert VolumeCache(tmp_path, read_only=True).has_volume(key)
 
 
-def test_it_ends_by_itself_when_its_owner_is_killed(places: Path) -> None:
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_it_ends_by_itself_when_its_owner_is_killed(places: Path, is_stopped: bool) -> None:
     script = (
         "import os, nvgen_aug as nv\n"
         "source = nv.serve('phantom', seconds_per_volume=600)\n"
@@ -166,6 +167,8 @@ def test_it_ends_by_itself_when_its_owner_is_killed(places: Path) -> None:
     assert owner.stdout is not None
     with owner.stdout:
         server, worker = map(int, owner.stdout.readline().split())
+        if is_stopped:
+            os.kill(server, signal.SIGSTOP)
         owner.kill()
         owner.wait()
         try:

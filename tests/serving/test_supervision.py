@@ -271,6 +271,14 @@ def test_a_generator_does_not_outlive_its_supervisor(tmp_path: Path) -> None:
         assert_has_ended(child)
 
 
+def test_not_even_a_generator_that_is_stopped_outlives_its_supervisor(tmp_path: Path) -> None:
+    with supervised(tmp_path, LENIENT) as server:
+        child = server.client.status().pid
+        os.kill(child, signal.SIGSTOP)
+        os.kill(server.resident.pid, signal.SIGKILL)
+        assert_has_ended(child)
+
+
 def test_each_crash_of_a_minute_doubles_the_delay() -> None:
     restarts = Restarts(Patience())
     assert [restarts.crashed(float(at), "x") for at in range(4)] == [0.1, 0.2, 0.4, 0.8]
