@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING
 from typing import Any
@@ -14,6 +15,7 @@ from typing import final
 from ..card import VariantCard
 from ..crop import Crop
 from ..crop import CropRule
+from ..errors import FetchTimeout
 from ..errors import SourceError
 from ..source import SourceStats
 from ..source import VolumeSource
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 M = TypeVar("M", bound=m.Message)
+
+SECONDS_FOR_ADVICE = 2.0
 
 _requests = count(1)
 
@@ -70,11 +74,7 @@ class Client(VolumeSource):
     @property
     def card(self) -> VariantCard:
         """What the server said of its variant when it was first reached."""
-        pool = self._pool()
-        if pool.card is None:
-            self._talk(m.Ping(next(_requests)), m.Done)
-        assert pool.card is not None
-        return pool.card
+        return self._card(self.timeout)
 
     def fetch(self, spec: VolumeSpec, crop: Crop | CropRule | None = None) -> SyntheticVolume:
         """The volume of a spec, or a part of it, in arrays of the caller's own.
@@ -114,10 +114,16 @@ class Client(VolumeSource):
         return digest
 
     def prefetch(self, specs: Sequence[VolumeSpec]) -> None:
-        """Tell the server what comes next; it answers at once and begins when it is free."""
-        texts = [self.resolve(spec).to_json() for spec in specs[: m.SPECS_PER_FRAME]]
-        if texts:
-            self._talk(m.Prefetch(next(_requests), tuple(texts)), m.Done)
+        """Tell the server what comes next; it answers at once and begins when it is free.
+
+        That is advice: one that cannot be told so now is not waited for.
+        """
+        seconds = min(self.timeout, SECONDS_FOR_ADVICE)
+        with suppress(FetchTimeout):
+            card = self._card(seconds)
+            texts = tuple(card.resolve(spec).to_json() for spec in specs[: m.SPECS_PER_FRAME])
+            if texts:
+                self._talk(m.Prefetch(next(_requests), texts), m.Done, seconds=seconds)
 
     def stats(self) -> SourceStats:
         """What the server has done so far, for all its clients."""
@@ -160,15 +166,30 @@ class Client(VolumeSource):
         """
         self._talk(m.Prove(next(_requests)), m.Done)
 
-    def _talk(self, question: Any, kind: type[M], body: NDArray[np.uint8] | None = None) -> M:
+    def _card(self, seconds: float) -> VariantCard:
+        pool = self._pool()
+        if pool.card is None:
+            self._talk(m.Ping(next(_requests)), m.Done, seconds=seconds)
+        assert pool.card is not None
+        return pool.card
+
+    def _talk(
+        self,
+        question: Any,
+        kind: type[M],
+        body: NDArray[np.uint8] | None = None,
+        *,
+        seconds: float | None = None,
+    ) -> M:
         what = type(question).__name__
+        timeout = self.timeout if seconds is None else seconds
 
         def ask(seconds: float) -> M:
             with self._turn(what, seconds) as connection:
                 connection.send(question, body)
                 return connection.receive_answer(kind, question.request)
 
-        return persistently(ask, self.timeout, what, self.address)
+        return persistently(ask, timeout, what, self.address)
 
     def _turn(self, what: str, seconds: float) -> Turn:
         return Turn(self._pool(), self.address, seconds, what)

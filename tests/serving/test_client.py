@@ -22,12 +22,14 @@ from nvgen_aug.generators.phantom import PhantomGenerator
 from nvgen_aug.serving import Client
 from nvgen_aug.serving import Engine
 from nvgen_aug.serving import ServedSource
+from nvgen_aug.serving.place import listen
 from nvgen_aug.source import VolumeSource
 from tests.contracts.source import assert_same
 from tests.contracts.source import made_directly
 from tests.contracts.source import phantom
 from tests.serving.digests import Digests
 from tests.serving.doubles import SECONDS
+from tests.serving.doubles import private_directory
 from tests.serving.workers import digest
 from tests.serving.workers import fetch_and_report
 
@@ -161,3 +163,13 @@ def test_a_client_needs_no_torch_and_no_zarr() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_advice_does_not_wait_for_a_server_that_hangs(tmp_path: Path) -> None:
+    # It takes connections, as a process that is stopped does, and never says a word.
+    with (
+        private_directory() as folder,
+        listen(folder / "socket"),
+        Client(f"unix:{folder / 'socket'}", timeout=100_000.0) as client,
+    ):
+        client.prefetch([phantom(1)])
