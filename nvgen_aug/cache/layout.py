@@ -88,8 +88,9 @@ class Layout:
                 age = time.time() - path.lstat().st_mtime
             except OSError:
                 continue  # its writer has just published or removed it
+            # Not by its age, where its writer can be looked for: a clock may jump by years.
             here = match is not None and match[2] == _place()
-            if age > _A_DAY or (match is not None and here and not _is_alive(int(match[1]))):
+            if (match is not None and not _is_alive(int(match[1]))) if here else age > _A_DAY:
                 found.append(path)
         return found
 
@@ -113,6 +114,13 @@ def open_layout(path: str | os.PathLike[str], *, read_only: bool) -> Layout:
         CacheError: if the directory cannot be used, naming the path, who asked and the fix.
     """
     root = Path(os.path.realpath(path))
+    if any("\udc80" <= letter <= "\udcff" for letter in str(root)):
+        # How Python writes bytes that it cannot read, which no library of ours understands.
+        msg = (
+            f"cache directory {str(root)!a} has a name that is not text in this locale; name "
+            "another, or set LC_ALL=C.UTF-8"
+        )
+        raise CacheError(msg)
     try:
         if not read_only:
             # Private to its owner: who can write here decides what others train on.

@@ -42,6 +42,11 @@ def test_a_directory_without_write_permission_is_refused(tmp_path) -> None:
         VolumeCache(path)
 
 
+def test_a_directory_whose_name_is_no_text_is_refused(tmp_path) -> None:
+    with pytest.raises(CacheError, match=r"'.*caf\\udce9' has a name that is not text"):
+        VolumeCache(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+
+
 def test_a_reader_refuses_a_cache_that_is_not_there(tmp_path) -> None:
     with pytest.raises(CacheError, match="there is no cache at"):
         VolumeCache(tmp_path / "cache", read_only=True)
