@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from types import MethodType
 from types import ModuleType
@@ -18,6 +20,7 @@ from typing import final
 import numpy as np
 import torch
 from monai.transforms import Compose
+from torch.utils.data import Dataset
 
 from ..errors import DataError
 from .seeds import derived_seed
@@ -60,11 +63,18 @@ class Chance:
         self._found: list[Any] | None = None
 
     def __getstate__(self) -> tuple[Any]:
+        check_picklable(self.root)
         return (self.root,)  # a false state would not be set again
 
     def __setstate__(self, state: tuple[Any]) -> None:
         (self.root,) = state
         self._found = None
+
+    def __copy__(self) -> Chance:
+        return Chance(self.root)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Chance:
+        return Chance(deepcopy(self.root, memo))
 
     @contextmanager
     def of(self, seed: int) -> Iterator[None]:
@@ -98,6 +108,31 @@ def as_transform(transform: Any) -> Callable[[Any], Any] | None:
         return one
     msg = f"transform must be callable or a list of callables, got {type(transform).__name__}"
     raise DataError(msg)
+
+
+def check_picklable(root: Any) -> None:
+    """Name the step of a transform that cannot be sent to a worker of another start method.
+
+    Anything but a transform or a chain of them is left to whoever pickles it: a dataset
+    may hold gigabytes.
+
+    Raises:
+        DataError: with the step, why, and what to write in its place.
+    """
+    if isinstance(root, Dataset) or not callable(root):
+        return
+    steps = root.transforms if isinstance(root, Compose) else (root,)
+    for number, step in enumerate(steps):
+        try:
+            ForkingPickler.dumps(step)
+        except Exception as error:  # whatever its own way of being sent may raise
+            name = getattr(step, "__qualname__", type(step).__name__)
+            msg = (
+                f"step {number} of the transform, `{name}`, cannot be sent to a worker: {error}; "
+                "use a function that a module defines in place of a lambda, or workers with "
+                'multiprocessing_context="fork"'
+            )
+            raise DataError(msg) from error
 
 
 def _randomizables(root: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from typing import final
 
@@ -67,9 +68,24 @@ class RealCases:
     def _item(self, case: int, view_seed: int, status: str) -> dict[str, Any]:
         with self._chance.of(derived_seed("real", view_seed)):
             # A plain integer: a MONAI dataset takes a sequence for a subset.
-            raw = self._chance.root[case]
+            try:
+                raw = self._chance.root[case]
+            except Exception as error:
+                # Whose it is: many readers do not name the file that they failed on.
+                error.add_note(f"while real case {case} was loaded{_files_of(self.dataset, case)}")
+                raise
         refuse_synthetic(raw, f"real case {case}", self._split)
         return real_item(raw, case, check=self._check, status=status)
+
+
+def _files_of(dataset: Any, case: int) -> str:
+    """The files of a case, where a MONAI dataset has them in its data list."""
+    try:
+        entry = dataset.data[case]
+        files = [str(value) for value in entry.values() if isinstance(value, (str, os.PathLike))]
+    except (AttributeError, LookupError, TypeError):
+        return ""
+    return f" from {', '.join(files)}" if files else ""
 
 
 def number_of_cases(real: Any, schedule: Schedule) -> int:

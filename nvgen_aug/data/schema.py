@@ -98,12 +98,13 @@ def check_item(raw: Mapping[str, Any], item: Item, name: str) -> None:
     """Look at every voxel of a real item; one pass each, about 1 ms per million voxels.
 
     Raises:
-        DataError: for voxels that are not finite, an image and a label on
-            different grids, and labels that are not integers.
+        DataError: for voxels that are not finite, a spacing that is none, an image and a
+            label on different grids, and labels that are not integers.
     """
     for key in (IMAGE, LABEL):
         if key in item:
             _check_finite(_plain(item[key]), key, name)
+            _check_spacing(raw[key], key, name)
     if LABEL not in item:
         return
     image, label = item[IMAGE], item[LABEL]
@@ -144,6 +145,22 @@ def _check_finite(tensor: torch.Tensor, key: str, name: str) -> None:
         msg = (
             f"`{name}`: {key} has {int(broken.sum())} NaN or infinite voxels, the first ({kind}) "
             f"at {first}; mend the file, or replace them, for instance with SignalFillEmptyd"
+        )
+        raise DataError(msg)
+
+
+def _check_spacing(value: Any, key: str, name: str) -> None:
+    """Refuse an affine that squashes the volume flat, or says nothing of where it lies."""
+    if not isinstance(value, MetaTensor):
+        return
+    affine = value.affine.detach().cpu().double()
+    spacing = affine[:3, :3].norm(dim=0)
+    # The volume of a voxel against that of a box of its edges: 0 if two axes are one.
+    is_flat = bool(spacing.min() <= 0) or abs(float(affine[:3, :3].det() / spacing.prod())) < 1e-6
+    if not bool(torch.isfinite(affine).all()) or is_flat:
+        msg = (
+            f"`{name}`: {key} must have a spacing above 0 mm along three different axes, got "
+            f"{spacing.tolist()} with the affine {affine.tolist()}; mend the header of the file"
         )
         raise DataError(msg)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import random
 from functools import partial
@@ -13,6 +14,8 @@ import pytest
 import torch
 
 from nvgen_aug.data.chance import Chance
+from nvgen_aug.data.chance import as_transform
+from nvgen_aug.errors import DataError
 
 
 class Holder:
@@ -106,3 +109,15 @@ def test_chance_can_be_pickled_after_use() -> None:
 
 def test_an_empty_chance_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(Chance(None))).root is None
+
+
+def test_a_step_that_cannot_be_sent_to_a_worker_is_named_and_can_be_copied() -> None:
+    chance = Chance(as_transform([noise(), mt.Lambda(lambda image: image)]))
+    with pytest.raises(DataError, match=r"step 1 of the transform, `Lambda`, .*a function that"):
+        pickle.dumps(chance)
+    assert copy.deepcopy(chance).root is not chance.root
+
+
+def test_what_is_no_transform_is_left_to_whoever_pickles_it() -> None:
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        pickle.dumps(Chance([lambda: None]))

@@ -7,15 +7,18 @@ import json
 import random
 import threading
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import monai.data
 import monai.transforms as mt
+import nibabel
 import numpy as np
 import pytest
 import torch
 import torch.utils.data
 from monai.bundle import ConfigParser
+from monai.data import Dataset
 from monai.data import MetaTensor
 from monai.data import decollate_batch
 
@@ -356,6 +359,41 @@ def test_different_grids_of_image_and_label_are_refused_with_both() -> None:
     case["label"].affine = torch.eye(4, dtype=torch.float64)
     with pytest.raises(DataError, match=r"one affine, got \[\[2\.0.*\[\[1\.0"):
         blend(0, real=[case])[0]
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        torch.diag(torch.tensor([2.0, 0.0, 2.0, 1.0])),
+        torch.diag(torch.tensor([2.0, float("nan"), 2.0, 1.0])),
+        torch.tensor([[2.0, 2, 0, 0], [0, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]]),
+    ],
+    ids=["zero", "NaN", "two axes alike"],
+)
+def test_a_spacing_that_is_none_is_refused_with_the_affine(affine: torch.Tensor) -> None:
+    case = real_case(0)
+    case["image"].affine = case["label"].affine = affine
+    with pytest.raises(DataError, match=r"`case_0.nii.gz`: image must have a spacing above 0 mm"):
+        blend(0, real=[case])[0]
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_is_cut_short_is_named_with_its_case(
+    tmp_path: Path, kept: float, workers: int
+) -> None:
+    files = {key: tmp_path / f"case_7_{key}.nii.gz" for key in KEYS}
+    for path in files.values():
+        nibabel.save(nibabel.Nifti1Image(np.zeros((16, 16, 16), np.int16), np.eye(4)), path)
+    content = files["label"].read_bytes()
+    files["label"].write_bytes(content[: int(len(content) * kept)])
+    data = [{key: str(path) for key, path in files.items()}]
+    train = blend(0, real=Dataset(data, mt.LoadImaged(KEYS, ensure_channel_first=True)))
+    loader = torch.utils.data.DataLoader(train, sampler=train.sampler(1), num_workers=workers)
+    with pytest.raises(Exception) as failed:  # noqa: PT011  # whatever the reader raises
+        list(loader)
+    text = str(failed.value) + "".join(getattr(failed.value, "__notes__", []))
+    assert f"while real case 0 was loaded from {files['image']}, {files['label']}" in text
 
 
 def test_labels_that_are_no_integers_are_refused() -> None:
