@@ -12,6 +12,7 @@ from nvgen_aug.errors import BackendError
 from nvgen_aug.errors import SpecError
 from nvgen_aug.generators.maisi.placement import check_convolution
 from nvgen_aug.generators.maisi.placement import chosen_precision
+from nvgen_aug.generators.maisi.placement import usable_device
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 
@@ -34,6 +35,13 @@ def test_a_precision_that_the_device_lacks_is_refused(
 ) -> None:
     with pytest.raises(SpecError, match=text):
         chosen_precision(precision, device)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu"])
+def test_a_device_that_torch_lacks_is_refused_with_those_that_it_sees(name: str) -> None:
+    with pytest.raises(SpecError, match=rf"device '{name}' cannot be used.*torch sees \['cpu'"):
+        usable_device(name)
+    assert usable_device("cpu") == CPU
 
 
 def honest(x: torch.Tensor, weight: torch.Tensor, **arguments: Any) -> torch.Tensor:

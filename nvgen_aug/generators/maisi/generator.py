@@ -45,6 +45,7 @@ from .pinned import PinnedMemory
 from .placement import check_convolution
 from .placement import chosen_precision
 from .placement import place
+from .placement import usable_device
 from .quality import check_finite
 from .releases import AUTOENCODER
 from .releases import CONTROL
@@ -109,7 +110,7 @@ class MaisiGenerator(Generator):
         else:
             loaded = imported_weights(folder, variant.name)
         self.variant = variant
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self.precision = chosen_precision(precision, self.device)
         mask_model = None
         if loaded.mask_scale_factor is not None:

@@ -48,6 +48,26 @@ class OneDnnConv3d(nn.Conv3d):
         return result
 
 
+def usable_device(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        SpecError: There is no such kind of device, or torch sees none of it here.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        seen = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        reason = str(error).partition("\n")[0]
+        msg = (
+            f"device {name!r} cannot be used here ({reason}); torch sees {['cpu', *seen]}, and "
+            "`nvgen-aug doctor` says what else is missing"
+        )
+        raise SpecError(msg) from error
+    return device
+
+
 def chosen_precision(precision: str | None, device: torch.device) -> str:
     """The name of a precision; `None` is fp16 on a GPU and fp32 on a processor.
 
