@@ -99,6 +99,35 @@ def test_a_partial_entry_of_another_machine_is_left_for_a_day(cache) -> None:
     assert not partial.exists()
 
 
+def test_an_entry_appears_only_after_all_of_it_has_reached_the_disk(
+    tmp_path, make, monkeypatch
+) -> None:
+    """What a power cut leaves is what was synced: so all is, before the rename, and then that."""
+    key, made = make()
+    cache = VolumeCache(tmp_path / "cache", max_bytes="100 MB")
+    synced: set[int] = set()
+    at_the_rename: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def noted_fsync(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def noted_rename(self: Path, target: Path) -> Path:
+        if self.parent.name == "partial":
+            everything = [self, *self.rglob("*")]
+            at_the_rename.extend(str(p) for p in everything if p.lstat().st_ino not in synced)
+            assert len(everything) > 8
+            synced.clear()
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+    cache.put_volume(key, made.volume)
+    assert at_the_rename == []
+    assert (cache.path / "volumes" / key[:2]).stat().st_ino in synced
+
+
 @pytest.mark.parametrize(
     "harm", ["truncate", "flip", "delete", "extend", "link", "hard link", "same size"]
 )

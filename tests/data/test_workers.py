@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
+import os
+import signal
 from typing import Any
 
 import monai.data
@@ -96,3 +99,33 @@ def test_a_coin_toss_inside_the_transform_is_seeded_from_the_key() -> None:
 
     assert texts() == texts(num_workers=2)
     assert {json.loads(text)["source"] for text in texts()} == {"real", "synthetic"}
+
+
+def test_after_a_worker_was_killed_a_new_loader_goes_on_where_training_stopped() -> None:
+    def blend() -> SyntheticRealDataset:
+        volumes = synthetic(max_reuse=2)
+        return SyntheticRealDataset(real_cases(5), volumes, ratio=0.4, epoch_length=24, seed=7)
+
+    def texts(train: SyntheticRealDataset, kill_at: int | None = None) -> list[str]:
+        loader = torch.utils.data.DataLoader(
+            train, batch_size=4, sampler=train.sampler(4), collate_fn=list, num_workers=2
+        )
+        for done, batch in enumerate(loader, start=1):
+            seen.extend(item["provenance"] for item in batch)
+            state.update(train.checkpoint(done))
+            if done == kill_at:
+                pid = multiprocessing.active_children()[0].pid
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+        return seen
+
+    state: dict[str, Any] = {}
+    seen: list[str] = []
+    whole = list(texts(blend()))
+    seen.clear()
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        texts(blend(), kill_at=2)
+    train = blend()
+    train.sampler(4)
+    train.resume(state)
+    assert texts(train) == whole
