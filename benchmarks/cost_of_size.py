@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     rounds = 1 if arguments.quick else arguments.rounds
-    edges = (64, 96) if arguments.quick else (64, 96, 128, 192, 256)
+    edges = (64, 72) if arguments.quick else (64, 96, 128, 192, 256)
     conclude("cost_of_size", arguments, [_measure(edge, rounds) for edge in edges])
 
 

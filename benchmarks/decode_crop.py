@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     is_gpu, rounds = arguments.device != "cpu", 1 if arguments.quick else arguments.rounds
-    edge, part = (64, 16) if arguments.quick else (256, 96 if is_gpu else 64)
+    edge, part = (48, 16) if arguments.quick else (256, 96 if is_gpu else 64)
     shape = AUTOENCODER if is_gpu and not arguments.quick else NARROW_AUTOENCODER
     latent = (edge // 4, edge // 4, edge // 4)
     decoders = Decoders(shape, latent, arguments.device, "fp16" if is_gpu else "fp32")

@@ -54,11 +54,11 @@ def main() -> None:
 
 
 def _on_processor(arguments: Namespace, checkout: NvGenerate | None) -> list[Standing]:
-    narrow_edge, rounds = (16, 1) if arguments.quick else (32, arguments.rounds)
+    narrow_edge, rounds = (12, 1) if arguments.quick else (32, arguments.rounds)
     tile = narrow_edge * 5 // 8  # 80 of 128 in NV-Generate's configuration for 512³
     narrow = Decoders(NARROW_AUTOENCODER, (narrow_edge,) * 3)
-    # A tile of 10³ in 4 parts would lose planes in MONAI's convolutions.
-    tiling = Tiling((tile,) * 3, 0.4, 2 if arguments.quick else 4)
+    # A tile of 7³ in parts would lose planes in MONAI's convolutions.
+    tiling = Tiling((tile,) * 3, 0.4, 1 if arguments.quick else 4)
     peers = [_monai(narrow, 4), _monai(narrow, 1)]
     if not arguments.quick:  # it compiles for a minute, or for four on a busy machine
         note = "num_splits=1, default flags; the first run compiles"
