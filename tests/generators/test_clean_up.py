@@ -76,6 +76,16 @@ def test_hepatic_tumours_may_be_many_but_each_touches_the_liver() -> None:
     assert (found[30:32, 30:32, 30:32] == 200).all()
 
 
+def test_a_bone_lesion_away_from_all_bones_is_none() -> None:
+    label = body()
+    box(label, (8, 8, 8), 6, 35)
+    box(label, (12, 9, 9), 2, 128)
+    box(label, (28, 28, 28), 2, 128)
+    found = cleaned_up(label, 128)
+    assert (found == 128).sum() == 8
+    assert (found[28:30, 28:30, 28:30] == 200).all()
+
+
 def test_of_an_organ_in_pieces_the_largest_is_kept() -> None:
     label = body()
     box(label, (8, 8, 8), 10, 1)

@@ -180,6 +180,8 @@ def test_as_reference_it_draws_what_the_parts_of_monai_draw(home: Path) -> None:
     assert len(np.unique(found)) > 3
     differing = (torch.from_numpy(found) != table[wanted]).float().mean()
     assert differing < 0.01  # ties, in half precision
+    other = model(home).draw_as_reference(SIZES[::-1], STEPS, seed=3)
+    assert (found != other).mean() > 2 * float(differing)  # the sizes are heard
 
 
 def test_the_same_seeds_draw_the_same_and_others_another(home: Path) -> None:
