@@ -26,6 +26,7 @@ from .serving import ServedSource
 from .serving import serve_here
 from .serving.connection import PREFIX
 from .serving.lifecycle import data_home
+from .serving.making import Masks
 from .serving.restarts import Patience
 from .source import VolumeSource
 
@@ -75,6 +76,7 @@ def open_source(
     device: str = "cpu",
     cache: CachePath = None,
     max_bytes: int | str | None = None,
+    masks: str | os.PathLike[str] | None = None,
     timeout: float = 600.0,
     **options: Any,
 ) -> VolumeSource:
@@ -85,20 +87,25 @@ def open_source(
         device: For a variant: where its networks run.
         cache: Where volumes are kept: a path, or a `VolumeCache`; read only for an address.
         max_bytes: Most bytes of a cache that is given as a path.
+        masks: For a variant: a bank, as `nvgen-aug masks index` made it, of which a spec without
+            a mask gets one.
         timeout: For an address: seconds to wait for one volume.
         **options: For a variant: as `load_generator` has them.
 
     Raises:
         SpecError: for an unknown variant, or an argument that only a variant can heed.
+        DataError: for a bank that cannot be read.
         ServerUnavailable: on first use, if nobody answers at the address.
     """
     if not name_or_address.startswith(PREFIX):
-        return Engine(
-            load_generator(name_or_address, device=device, **options), _opened(cache, max_bytes)
-        )
+        _check_variant(name_or_address)
+        bank = _bank(masks)  # before the weights, which take longer
+        generator = load_generator(name_or_address, device=device, **options)
+        return Engine(generator, _opened(cache, max_bytes), masks=bank)
     given = sorted(options)
     given += ["device"] if device != "cpu" else []
     given += ["max_bytes"] if max_bytes is not None else []
+    given += ["masks"] if masks is not None else []
     if given:
         msg = f"{', '.join(given)}: for a variant only; a server was told when it started"
         raise SpecError(msg)
@@ -111,6 +118,7 @@ def serve(
     device: str = "cpu",
     cache: CachePath = None,
     max_bytes: int | str | None = None,
+    masks: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     timeout: float = 600.0,
     start_timeout: float = 600.0,
@@ -130,6 +138,7 @@ def serve(
         cache: Where volumes are kept: a path, or a `VolumeCache`. The server writes it;
             this process and its workers read what is there without asking.
         max_bytes: Most bytes of a cache that is given as a path.
+        masks: A bank, as in `open_source`; the server alone reads it.
         threads: Threads of the networks on a CPU; `None` is torch's own choice.
         timeout: Seconds to wait for one volume.
         start_timeout: Seconds until the process must be ready.
@@ -139,7 +148,7 @@ def serve(
 
     Raises:
         SpecError: for an unknown variant or option.
-        WeightsError, CacheError: as the new process met them.
+        WeightsError, CacheError, DataError: as the new process met them.
         ServerDied: if it ended without a word.
         SourceError: on a system that is not Linux.
     """
@@ -150,11 +159,12 @@ def serve(
     arguments = {
         "variant": variant,
         "device": device,
-        "cache": None if path is None else str(Path(path).absolute()),
+        "cache": _absolute(path),
         "max_bytes": max_bytes,
         "read_only": isinstance(cache, VolumeCache) and cache.read_only,
         "remote": cache.remote if isinstance(cache, VolumeCache) else None,
         "shared": [os.fspath(p) for p in cache.shared] if isinstance(cache, VolumeCache) else [],
+        "masks": _absolute(masks),
         "threads": threads,
         "options": {name: _jsonable(value) for name, value in options.items()},
     }
@@ -178,6 +188,7 @@ def serve_forever(
     max_bytes: int | str | None = None,
     shared: Sequence[str | os.PathLike[str]] = (),
     remote: str | None = None,
+    masks: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     hang_timeout: float = 600.0,
     on_ready: Callable[[str], None] = lambda address: None,
@@ -186,7 +197,8 @@ def serve_forever(
     """Serve until SIGINT or SIGTERM, from a child of this process that is replaced if it dies.
 
     Args:
-        variant, device, cache, max_bytes, threads, hang_timeout, **options: As in `serve`.
+        variant, device, cache, max_bytes, masks, threads, hang_timeout, **options: As in
+            `serve`.
         shared: Other caches to read from, as `VolumeCache` takes them.
         remote: A bucket behind the cache, likewise.
         address: `"unix:"` and a path in a directory that is private or does not exist
@@ -200,11 +212,12 @@ def serve_forever(
     arguments = {
         "variant": variant,
         "device": device,
-        "cache": None if cache is None else str(Path(cache).absolute()),
+        "cache": _absolute(cache),
         "max_bytes": max_bytes,
         "read_only": False,
         "shared": [str(Path(folder).absolute()) for folder in shared],
         "remote": None if remote is None else [remote, {}],
+        "masks": _absolute(masks),
         "threads": threads,
         "options": {name: _jsonable(value) for name, value in options.items()},
     }
@@ -226,6 +239,7 @@ def resident_engine(
     read_only: bool,
     shared: Sequence[str | os.PathLike[str]],
     remote: tuple[str, Mapping[str, Any]] | None,
+    masks: str | None,
     threads: int | None,
     options: Mapping[str, Any],
 ) -> Engine:
@@ -244,7 +258,8 @@ def resident_engine(
             remote=url,
             remote_options=of_remote,
         )
-    return Engine(load_generator(variant, device=device, **options), opened)
+    bank = _bank(masks)
+    return Engine(load_generator(variant, device=device, **options), opened, masks=bank)
 
 
 @cache_forever
@@ -297,6 +312,18 @@ def _behind_cache(source: VolumeSource, cache: CachePath) -> VolumeSource:
         return source
     reader = cache if isinstance(cache, VolumeCache) else VolumeCache(cache, read_only=True)
     return CachedSource(source, reader)
+
+
+def _bank(path: str | os.PathLike[str] | None) -> Masks | None:
+    if path is None:
+        return None
+    bank = import_module(".generators.maisi.masks.bank.bank", __package__).MaskBank
+    opened: Masks = bank.open(path)
+    return opened
+
+
+def _absolute(path: str | os.PathLike[str] | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
 
 
 def _jsonable(value: Any) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 from typing import final
 
+from .ball import lesion_voxels
 from .envelope import Envelope
 from .envelope import Verdict
 from .errors import SpecError
@@ -43,6 +44,7 @@ class VariantCard:
         reference_solver, reference_steps: What NV-Generate uses, and what `None` becomes in a
             spec that asks for its numerics; the steps also stand where that solver is named.
         pathology: Label names that can be asked for with a diameter.
+        hosts: For each of these, the labels that it takes the place of in a mask.
         pathology_range: Least and greatest diameter in mm.
         steps_range: Least and greatest number of evaluations.
         draws_labels: Whether a label is drawn for a spec without a mask; if not, such a
@@ -58,6 +60,8 @@ class VariantCard:
             in a volume.
         default_mask_steps: What `None` becomes where the label map is drawn in steps.
         mask_networks: What would let this variant draw label maps; empty if it does, or never can.
+        mask_bank: Digest of the bank of masks to which the source binds a spec without a mask;
+            empty if it has none.
         statistics: Whose statistics the decoder's norms use: `"full"`, the whole volume's, or a
             generator's word for others.
     """
@@ -97,6 +101,8 @@ class VariantCard:
     default_mask_steps: int | None = None
     mask_networks: str = ""
     guides_tumours: bool = False
+    hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mask_bank: str = ""
     notes: str = field(default="", compare=False)
 
     def resolve(self, spec: VolumeSpec) -> VolumeSpec:
@@ -112,7 +118,8 @@ class VariantCard:
         if solver is None:
             is_reference = spec.numerics == "reference"
             solver = self.reference_solver if is_reference else self.default_solver
-        draws = self.draws_labels and spec.mask is None and not spec.image_only
+        is_given = spec.mask is not None or self.binds_mask(spec)
+        draws = self.draws_labels and not is_given and not spec.image_only
         is_told = self.draws_labels or spec.mask is not None
         default = self.default_mask_steps
         is_other = solver == self.reference_solver != self.default_solver
@@ -146,6 +153,16 @@ class VariantCard:
         """Whether the volume of a spec comes with a label."""
         is_given = self.draws_labels or spec.mask is not None
         return self.has_labels and is_given and not spec.image_only
+
+    def binds_mask(self, spec: VolumeSpec) -> bool:
+        """Whether the source will choose a mask of its bank for a spec."""
+        can_draw = self.default_mask_steps is not None
+        is_drawn = bool(spec.organ_sizes) or (can_draw and spec.mask_steps is not None)
+        return bool(self.mask_bank) and spec.mask is None and not is_drawn and not spec.image_only
+
+    def has_mask(self, spec: VolumeSpec) -> bool:
+        """Whether a stored mask is the label of a spec, be it named or yet to be chosen."""
+        return spec.mask is not None or self.binds_mask(spec)
 
     def outside(self, spec: VolumeSpec) -> Verdict | None:
         """In what a resolved spec lies outside the training data; `None` if it does not."""
@@ -212,6 +229,10 @@ class VariantCard:
             if not least <= diameter <= most:
                 msg = f"`{name}` diameters are {least} to {most} mm, got {diameter}"
                 raise SpecError(msg)
+            # In a label that is drawn, a lesion is as near to its size as the anatomy lets it be;
+            # into a mask it is put at its size or not at all.
+            if self.has_mask(spec) or spec.mask_steps is not None:
+                lesion_voxels(name, diameter, spec.spacing)
 
     def _check_conditions(self, spec: VolumeSpec) -> None:
         if spec.mask is not None and not self.has_labels:
@@ -220,6 +241,7 @@ class VariantCard:
                 "use a variant with a ControlNet, such as `rflow-ct` or `tiny-brain`"
             )
             raise SpecError(msg)
+        self._check_changes(spec)
         if (spec.anatomy or spec.pathology) and not self.gives_label(spec):
             asked = [*spec.anatomy, *(name for name, _ in spec.pathology)]
             msg = f"`{self.name}` draws no label, but {asked} must be in it; {self.ways_to_labels}"
@@ -278,6 +300,22 @@ class VariantCard:
             )
             raise SpecError(msg)
 
+    def _check_changes(self, spec: VolumeSpec) -> None:
+        for name in ("augment_mask", "fit_mask"):
+            if getattr(spec, name) and not self.has_mask(spec):
+                msg = (
+                    f"{name} changes a mask, and this spec has none; give one, "
+                    "Recipe(mask=source.put(array, affine)), or leave it out"
+                )
+                raise SpecError(msg)
+        tumours = [name for name in spec.anatomy if name in self.pathology]
+        if spec.augment_mask and len(tumours) > 1:
+            msg = (
+                f"augment_mask moves one kind of tumour in a mask, and {tumours} are asked for; "
+                "ask for one of them in `anatomy`, or leave augment_mask out"
+            )
+            raise SpecError(msg)
+
     def _check_region(self, region: tuple[str, str]) -> None:
         if not self.body_regions:
             msg = f"`{self.name}` is not told a body region, got {region}; leave body_region out"
@@ -317,6 +355,9 @@ class VariantCard:
         if not spec.is_resolved:
             msg = f"only a resolved spec has a key; call `source.resolve` first: {spec}"
             raise SpecError(msg)
+        if self.binds_mask(spec):
+            msg = f"only a spec that is bound to a mask has a key; call `source.resolve`: {spec}"
+            raise SpecError(msg)
         text = "\n".join(("latent", spec.to_json(), self.weights_digest, self.generator_revision))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -331,6 +372,7 @@ class VariantCard:
         values["vocabulary"] = dict(self.vocabulary)
         values["modalities"] = dict(self.modalities)
         values["aliases"] = dict(self.aliases)
+        values["hosts"] = dict(self.hosts)
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -340,6 +382,7 @@ class VariantCard:
         for name, value in values.items():
             if isinstance(value, list):
                 values[name] = _tuples(value)
+        values["hosts"] = {name: _tuples(organs) for name, organs in values["hosts"].items()}
         if values.get("envelope") is not None:
             values["envelope"] = Envelope.from_values(values["envelope"])
         return cls(**values)

@@ -102,8 +102,3 @@ class Condition:
         if not self.least:
             return f"{self.name} < {self.below:g} mm"
         return f"{self.name} {self.least:g}-{self.below:g} mm"
-
-
-def equivalent_diameter(volume_mm3: float) -> float:
-    """Diameter in mm of the ball of this volume, (6 V / π)^⅓."""
-    return float((6.0 * volume_mm3 / math.pi) ** (1.0 / 3.0))

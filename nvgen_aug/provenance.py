@@ -29,9 +29,11 @@ class Provenance:
         generator: Generator and its revision.
         spec: The resolved `VolumeSpec` as JSON.
         seed: The spec's seed.
-        mask_source: Where the label came from: `"drawn"`, or the digest of a mask.
-        mask_parent: What the label was drawn from, such as the name of a template; empty
-            for a mask of the caller, whose parent is known to the caller alone.
+        mask_source: Where the label came from: `"drawn"`, or the digest of a mask and, after a
+            colon, what was changed in it.
+        mask_parent: What the label was made from: the name of a template, or the digest of a mask
+            that was changed; empty for one that was taken as it is, whose parent is known to the
+            caller alone.
         quality: Checks that the volume has passed, such as `"finite"`.
         content: SHA-256 of the voxels that were delivered, before any transform, as
             `SyntheticVolume.digest` has it; empty for a real sample.

@@ -41,6 +41,8 @@ _HANDED_ON = (
     "allow_out_of_distribution",
     "mask_steps",
     "image_only",
+    "augment_mask",
+    "fit_mask",
 )
 
 
@@ -65,7 +67,8 @@ class Recipe:
         organ_sizes: For organs and tumours of a label map that is drawn from sizes, one size or
             the least and the greatest: `{"liver": 0.5, "hepatic tumor": [0.1, 0.3]}`.
         steps, guidance, guidance_interval, solver, numerics, body_region,
-        allow_out_of_distribution, mask_steps, image_only: As in `VolumeSpec`.
+        allow_out_of_distribution, mask_steps, image_only, augment_mask, fit_mask: As in
+            `VolumeSpec`.
 
     Raises:
         SpecError: for a field of the wrong kind.
@@ -89,6 +92,8 @@ class Recipe:
     organ_sizes: Mapping[str, SizeRange | float | Sequence[float]] | None = None
     mask_steps: int | None = None
     image_only: bool = False
+    augment_mask: bool = False
+    fit_mask: bool = False
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:

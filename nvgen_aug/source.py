@@ -74,10 +74,10 @@ class VolumeSource(ABC):
         """What is known of the variant behind this source."""
 
     def resolve(self, spec: VolumeSpec) -> VolumeSpec:
-        """The spec with the variant's defaults filled in.
+        """The spec with the variant's defaults filled in, and a mask where there is a bank of them.
 
         Raises:
-            SpecError: if the variant cannot make it.
+            SpecError: if the variant cannot make it, or no mask of the bank fits.
         """
         return self.card.resolve(spec)
 

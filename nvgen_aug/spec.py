@@ -17,6 +17,7 @@ from .organ_sizes import sizes_of
 DIGEST = re.compile(r"[0-9a-f]{64}")
 MAX_SEED = 2**63 - 1
 NUMERICS = ("exact", "reference")
+LATER_FIELDS = ("augment_mask", "fit_mask")
 
 
 @final
@@ -36,7 +37,7 @@ class VolumeSpec:
         anatomy: Names of the vocabulary that the label must contain.
         pathology: Lesions to place, each as (label name, diameter in mm).
         mask: SHA-256 of the caller's own label, as `VolumeSource.put` returned it;
-            `None` lets the variant draw one from the seed.
+            `None` lets the variant draw one from the seed, or a bank of masks choose one.
         solver: Name of the ODE solver of the flow.
         steps: Evaluations of the flow.
         guidance: Classifier-free guidance scale; 0 is off.
@@ -52,6 +53,9 @@ class VolumeSpec:
             absent. The seed decides on what is not named.
         mask_steps: Evaluations of the network that draws the label map.
         image_only: Whether the image is made alone, where a label map would be drawn.
+        augment_mask: Whether the tumour of the mask is moved and deformed in its organ, or the
+            mask zoomed a little where it has none, so that no two seeds share it.
+        fit_mask: Whether the mask is resampled to the size and spacing where it has others.
 
     Raises:
         SpecError: if a field is of the wrong kind or out of range.
@@ -75,6 +79,8 @@ class VolumeSpec:
     organ_sizes: tuple[tuple[str, float], ...] = ()
     mask_steps: int | None = None
     image_only: bool = False
+    augment_mask: bool = False
+    fit_mask: bool = False
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -116,7 +122,7 @@ class VolumeSpec:
         put("organ_sizes", sizes_of(self.organ_sizes))
         if self.mask_steps is not None:
             put("mask_steps", _integer("mask_steps", self.mask_steps, 1, 10_000))
-        for name in ("allow_out_of_distribution", "image_only"):
+        for name in ("allow_out_of_distribution", "image_only", "augment_mask", "fit_mask"):
             came: Any = getattr(self, name)
             if not isinstance(came, bool):
                 msg = f"{name} must be true or false, got {came!r}"
@@ -130,7 +136,12 @@ class VolumeSpec:
 
     def to_json(self) -> str:
         """The spec as one line of canonical JSON (sorted keys, no spaces)."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            # Volumes were stored before there were these: without them, keys are what they were.
+            if field.name not in LATER_FIELDS or getattr(self, field.name) != field.default
+        }
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod

@@ -21,6 +21,7 @@ from .doctor import doctor
 from .engines import engines
 from .generate import generate
 from .inspect import inspect
+from .masks import masks
 from .plan import plan
 from .preview import preview
 from .replay import replay
@@ -80,6 +81,7 @@ app.add_typer(cache, name="cache")
 app.add_typer(engines, name="engines")
 app.command()(bench)
 app.add_typer(weights, name="weights")
+app.add_typer(masks, name="masks")
 app.command()(doctor)
 
 

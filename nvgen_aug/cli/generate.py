@@ -73,6 +73,10 @@ def generate(
     image_only: Annotated[
         bool, typer.Option("--image-only", help="Draw no mask: images without labels.")
     ] = False,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Bank of masks, one for each volume; see nvgen-aug masks index."),
+    ] = None,
     allow_out_of_distribution: Annotated[
         bool, typer.Option("--allow-out-of-distribution", help="Make what was never trained for.")
     ] = False,
@@ -100,6 +104,7 @@ def generate(
       nvgen-aug generate tiny-brain --num 4 --lesions 2 --out volumes/
       nvgen-aug generate rflow-ct --mask liver.nii.gz --num 4 --out volumes/
       nvgen-aug generate rflow-ct --organ-size "hepatic tumor=0.1:0.3" --out volumes/
+      nvgen-aug generate rflow-ct --masks labels/ --num 4 --out volumes/
     """
     wanted = Recipe.load(recipe) if recipe else Recipe()
     if modality:
@@ -115,7 +120,7 @@ def generate(
     if allow_out_of_distribution:
         wanted = replace(wanted, allow_out_of_distribution=True)
     with interruptible(f"whole volumes are in {out}; the same command makes the rest"):
-        order = _Order(variant, wanted, lesions, num, seed, out, mask, bids)
+        order = _Order(variant, wanted, lesions, num, seed, out, mask, masks, bids)
         _generate(order, cache, device, threads)
 
 
@@ -129,6 +134,7 @@ class _Order:
     seed: int
     out: Path
     mask: Path | None = None
+    masks: Path | None = None
     bids: bool = False
 
     def with_mask(self, source: VolumeSource) -> _Order:
@@ -144,8 +150,9 @@ class _Order:
         )
         return replace(self, recipe=recipe)
 
-    def specs(self, card: VariantCard) -> Iterator[tuple[VolumeFiles, VolumeSpec]]:
+    def specs(self, source: VolumeSource) -> Iterator[tuple[VolumeFiles, VolumeSpec]]:
         """Each volume's files and resolved spec."""
+        card = source.card
         recipe = self.recipe
         if self.lesions is not None:
             recipe = replace(recipe, pathology=_pathology(self.lesions, card), pathology_share=1.0)
@@ -153,7 +160,7 @@ class _Order:
         for k in range(self.num):
             # As a SyntheticDataset numbers them, so that training finds them in the cache.
             rng = np.random.default_rng(volume_seed_of(self.seed, k))
-            spec = card.resolve(recipe.draw(rng, variant=card.name))
+            spec = source.resolve(recipe.draw(rng, variant=card.name))
             name = f"{card.name}_seed{self.seed}_{k:04d}"
             yield (
                 BidsFolder(self.out).files(name, spec)
@@ -192,9 +199,9 @@ def _generate(order: _Order, cache: Path | None, device: str, threads: int | Non
         torch.set_num_threads(threads)
     rows: list[SheetRow] = []
     made = 0
-    with open_source(order.variant, device=device, cache=cache) as source:
+    with open_source(order.variant, device=device, cache=cache, masks=order.masks) as source:
         card = source.card
-        volumes = list(order.with_mask(source).specs(card))
+        volumes = list(order.with_mask(source).specs(source))
         if order.bids:
             BidsFolder(order.out).describe(card)
         with progress() as bar:

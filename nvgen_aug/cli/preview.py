@@ -158,7 +158,7 @@ def _preview(
 
 
 def _default(card: VariantCard) -> Recipe:
-    if not card.pathology:
+    if not card.pathology or not card.draws_labels:
         return Recipe()
     least, most = card.pathology_range
     low, high = Lesions().diameter

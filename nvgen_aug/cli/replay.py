@@ -45,6 +45,9 @@ def replay(
         Path | None,
         typer.Option(help="Folder that holds masks of the caller, and voxels to compare with."),
     ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Bank that the mask of the volume was chosen from.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu or cuda.")] = "cpu",
     threads: Annotated[
         int | None,
@@ -73,7 +76,7 @@ def replay(
     if provenance.source != "synthetic":
         msg = f"`{provenance.uid}` is a real case, and only synthetic volumes can be made again"
         raise DataError(msg)
-    made = _made(provenance, cache, device, threads)
+    made = _made(provenance, cache, masks, device, threads)
     result = _compared(made, found, cache)
     answer([str(result)])
     from ..evaluation.replayed import DIFFERENT as IS_DIFFERENT
@@ -83,7 +86,11 @@ def replay(
 
 
 def _made(
-    provenance: Provenance, cache: Path | None, device: str, threads: int | None
+    provenance: Provenance,
+    cache: Path | None,
+    masks: Path | None,
+    device: str,
+    threads: int | None,
 ) -> SyntheticVolume:
     from ..assembly import open_source  # heavy, and --help does without it
 
@@ -95,7 +102,7 @@ def _made(
         import torch
 
         torch.set_num_threads(threads)
-    with open_source(provenance.variant, device=device) as source:
+    with open_source(provenance.variant, device=device, masks=masks) as source:
         card = source.card
         if card.weights_digest != provenance.weights_digest:
             msg = (
@@ -109,7 +116,7 @@ def _made(
                 f"the generator has changed since: it was {provenance.generator}, and is "
                 f"{card.generator_revision}"
             )
-        if spec.mask is not None:
+        if spec.mask is not None and masks is None:
             _put_mask(source, spec.mask, cache)
         return source.fetch(spec, _crop(provenance))
 
@@ -126,7 +133,7 @@ def _put_mask(source: VolumeSource, digest: str, cache: Path | None) -> None:
     if blob is None:
         msg = (
             f"the volume was made for the caller's mask {digest[:16]}…, which is not here; "
-            "--cache names the folder that holds it"
+            "--cache names the folder that holds it, and --masks the bank it was chosen from"
         )
         raise DataError(msg)
     source.put(blob.array, blob.affine)

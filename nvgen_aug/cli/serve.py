@@ -35,6 +35,9 @@ def serve(
     remote: Annotated[
         str | None, typer.Option(help="Bucket behind the cache, such as s3://BUCKET/PREFIX.")
     ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Bank from which volumes without a mask get one.")
+    ] = None,
     address: Annotated[
         str | None, typer.Option(help="unix:PATH of the socket; a new one if not given.")
     ] = None,
@@ -72,6 +75,7 @@ def serve(
             max_bytes=max_bytes,
             shared=shared or (),
             remote=remote,
+            masks=masks,
             threads=threads,
             hang_timeout=hang_timeout,
             on_ready=ready,

@@ -12,8 +12,8 @@ from typing import final
 
 import numpy as np
 
+from ..ball import equivalent_diameter
 from ..condition import Condition
-from ..condition import equivalent_diameter
 from ..errors import DataError
 from ..errors import did_you_mean
 from ..whole_file import replacing

@@ -11,8 +11,8 @@ from typing import final
 
 import torch
 
+from ..ball import equivalent_diameter
 from ..condition import Condition
-from ..condition import equivalent_diameter
 from ..errors import SourceError
 from ..lesions import region_volumes
 from ..source import SourceStats

@@ -20,14 +20,20 @@ from ..volume import Generated
 from ..volume import Latent
 from ..volume import SyntheticVolume
 from .base import Generator
+from .maisi.masks.fitting import fitted
+from .maisi.masks.fitting import has_grid
+from .maisi.masks.fitting import spacing_of
+from .maisi.masks.hosts import Host
+from .maisi.masks.insertion import insert_tumour
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-REVISION = "phantom-1"
+REVISION = "phantom-2"
 VOCABULARY = {"background": 0, "body": 1, "organ": 2, "lesion": 3}
 MODALITIES = {"bright": 1, "dark": 2}
 _GREY = {"bright": (0, 300, 600, 950), "dark": (0, 700, 400, 100)}
+_HOSTS = {"lesion": Host(VOCABULARY["lesion"], frozenset({VOCABULARY["organ"]}), "organ")}
 _NOISE = 25.0
 
 
@@ -62,6 +68,7 @@ class PhantomGenerator(Generator):
             legal_sizes=(sizes, sizes, sizes),
             spacing_range=(0.1, 10.0),
             pathology=("lesion",),
+            hosts={"lesion": ("organ",)},
             pathology_range=(0.1, 200.0),
         )
 
@@ -78,7 +85,7 @@ class PhantomGenerator(Generator):
             time.sleep(self.seconds_per_volume)
         assert spec.modality is not None
         assert spec.spacing is not None
-        label = _draw_label(spec) if mask is None else _given_label(spec, mask)
+        label, changes = (_draw_label(spec), "") if mask is None else _given_label(spec, mask)
         grey = np.asarray(_GREY[spec.modality], dtype=np.float16) / 1000
         return Latent(
             spec=spec,
@@ -93,8 +100,8 @@ class PhantomGenerator(Generator):
                 generator=REVISION,
                 spec=spec.to_json(),
                 seed=spec.seed,
-                mask_source=spec.mask or "drawn",
-                mask_parent="" if spec.mask else "ellipsoids",
+                mask_source=f"{spec.mask or 'drawn'}{changes}",
+                mask_parent=(spec.mask if changes else "") if spec.mask else "ellipsoids",
                 quality="finite",  # integers are
                 licence=self._card.licence,
                 version=package_version(),
@@ -146,14 +153,29 @@ def _draw_label(spec: VolumeSpec) -> NDArray[np.uint8]:
     return label.reshape(spec.size)
 
 
-def _given_label(spec: VolumeSpec, mask: Blob) -> NDArray[np.uint8]:
-    if mask.array.shape != spec.size or mask.array.dtype != np.uint8:
+def _given_label(spec: VolumeSpec, mask: Blob) -> tuple[NDArray[np.uint8], str]:
+    """The mask with what the spec wants done to it, and what that was."""
+    if spec.augment_mask:
+        msg = "a phantom does not augment masks; leave augment_mask out, or use a real variant"
+        raise SpecError(msg)
+    assert spec.size is not None
+    assert spec.spacing is not None
+    label, changes = np.asarray(mask.array), []
+    is_fit = has_grid(label.shape, spacing_of(mask.affine), spec)
+    if spec.fit_mask and label.dtype == np.uint8 and not is_fit:
+        label, _ = fitted(label, mask.affine, spec.size, spec.spacing)
+        changes.append("resampled")
+    if label.shape != spec.size or label.dtype != np.uint8:
         msg = (
             f"the mask must be uint8 of the spec's size {spec.size}, "
-            f"got {mask.array.dtype} {mask.array.shape}"
+            f"got {label.dtype} {label.shape}"
         )
         raise SpecError(msg)
-    if mask.array.max(initial=0) > max(VOCABULARY.values()):
+    if label.max(initial=0) > max(VOCABULARY.values()):
         msg = f"the mask has ids that the vocabulary {VOCABULARY} lacks"
         raise SpecError(msg)
-    return mask.array.astype(np.uint8)
+    rng = np.random.default_rng(np.random.SeedSequence([spec.seed, 3]))
+    for name, diameter in spec.pathology:
+        label = insert_tumour(label, spec.spacing, name, diameter, rng, _HOSTS)
+        changes.append(f"{name} of {diameter:g} mm inserted")
+    return label, f": {', '.join(changes)}" if changes else ""

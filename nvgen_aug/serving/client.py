@@ -76,6 +76,18 @@ class Client(VolumeSource):
         """What the server said of its variant when it was first reached."""
         return self._card(self.timeout)
 
+    def resolve(self, spec: VolumeSpec) -> VolumeSpec:
+        """The spec with the variant's defaults filled in, and a mask if the server has a bank.
+
+        Raises:
+            SpecError: if the variant cannot make it, or no mask of the bank fits.
+        """
+        card = self.card
+        if spec.mask is not None or not card.mask_bank:
+            return card.resolve(spec)
+        question = m.Resolve(next(_requests), spec.to_json())
+        return VolumeSpec.from_json(self._talk(question, m.Resolved).spec)
+
     def fetch(self, spec: VolumeSpec, crop: Crop | CropRule | None = None) -> SyntheticVolume:
         """The volume of a spec, or a part of it, in arrays of the caller's own.
 

@@ -126,6 +126,9 @@ class Conversation:
         if isinstance(question, m.Prefetch):
             self._engine.prefetch([VolumeSpec.from_json(text) for text in question.specs])
             return m.Done(question.request)
+        if isinstance(question, m.Resolve):
+            resolved = self._engine.resolve(VolumeSpec.from_json(question.spec))
+            return m.Resolved(question.request, resolved.to_json())
         if isinstance(question, m.AskStats):
             return m.Stats(question.request, json.dumps(asdict(self._engine.stats())))
         if isinstance(question, m.Ping):

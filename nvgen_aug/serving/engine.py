@@ -30,6 +30,7 @@ from ..spec import VolumeSpec
 from ..volume import Blob
 from ..volume import SyntheticVolume
 from .making import Maker
+from .making import Masks
 from .shelf import Shelf
 from .tally import Health
 from .workshop import Workshop
@@ -55,21 +56,27 @@ class Engine(VolumeSource):
     Args:
         generator: A loaded variant; the engine closes it.
         cache: Where latents and volumes are kept; the caller closes it.
+        masks: A bank, of which a spec without a mask gets one.
         memory_bytes: Bytes of whole volumes to keep at hand in memory.
+
+    Raises:
+        SpecError: The generator cannot follow the masks of the bank.
     """
 
-    __slots__ = ("__weakref__", "_card", "_end", "_pid", "_shop")
+    __slots__ = ("__weakref__", "_card", "_end", "_masks", "_pid", "_shop")
 
     def __init__(
         self,
         generator: Maker,
         cache: VolumeCache | None = None,
         *,
+        masks: Masks | None = None,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        self._card = generator.card
+        self._card = generator.card if masks is None else masks.card(generator.card)
+        self._masks = masks
         self._pid = os.getpid()
-        self._shop = Workshop(generator, cache, memory_bytes)
+        self._shop = Workshop(generator, cache, memory_bytes, masks)
         # A daemon, because one that is not would be waited for before `_end` can stop it.
         thread = Thread(target=self._shop.work, name="nvgen-engine", daemon=True)
         thread.start()
@@ -80,6 +87,16 @@ class Engine(VolumeSource):
     def card(self) -> VariantCard:
         """What is known of the variant."""
         return self._card
+
+    def resolve(self, spec: VolumeSpec) -> VolumeSpec:
+        """The spec with the variant's defaults, and with a mask of the bank if there is one.
+
+        Raises:
+            SpecError: if the variant cannot make it, or no mask fits.
+        """
+        if self._masks is not None:
+            spec = self._masks.bound(spec, self._card)
+        return self._card.resolve(spec)
 
     def submit(
         self, spec: VolumeSpec, crop: Crop | CropRule | None = None, *, client: Hashable = None
@@ -100,7 +117,7 @@ class Engine(VolumeSource):
             WrongProcess: in a process that did not make this engine.
         """
         self._check_process()
-        resolved = self._card.resolve(spec)
+        resolved = self.resolve(spec)
         assert resolved.size is not None
         if isinstance(crop, Crop):
             crop.check_inside(resolved.size)
@@ -122,7 +139,7 @@ class Engine(VolumeSource):
     def prefetch(self, specs: Sequence[VolumeSpec]) -> None:
         """Make these when nobody waits for anything else; the farthest are dropped if too many."""
         self._check_process()
-        self._shop.prefetch([self._card.resolve(spec) for spec in specs])
+        self._shop.prefetch([self.resolve(spec) for spec in specs])
 
     def stats(self) -> SourceStats:
         """What the engine has done so far."""

@@ -62,6 +62,14 @@ class Maker(Protocol):
     def close(self) -> None: ...
 
 
+class Masks(Protocol):
+    """What an engine needs of a bank of masks: that of `nvgen_aug.generators` has it."""
+
+    def card(self, card: VariantCard) -> VariantCard: ...
+    def bound(self, spec: VolumeSpec, card: VariantCard) -> VolumeSpec: ...
+    def blob(self, digest: str) -> Blob | None: ...
+
+
 @final
 class Making:
     """The generator, the cache and the masks of an engine; one thread makes volumes here.
@@ -70,11 +78,19 @@ class Making:
         maker: The generator.
         cache: Where volumes are kept, if anywhere.
         tally: What is counted on the way.
+        masks: A bank, for masks that nobody has handed over.
     """
 
-    __slots__ = ("_blobs", "_budget", "_cache", "_card", "_lock", "_maker", "_tally")
+    __slots__ = ("_blobs", "_budget", "_cache", "_card", "_lock", "_maker", "_masks", "_tally")
 
-    def __init__(self, maker: Maker, cache: VolumeCache | None, tally: Tally) -> None:
+    def __init__(
+        self,
+        maker: Maker,
+        cache: VolumeCache | None,
+        tally: Tally,
+        masks: Masks | None = None,
+    ) -> None:
+        self._masks = masks
         self._maker = maker
         self._budget = CropBudget(maker)
         self._card = maker.card
@@ -195,6 +211,10 @@ class Making:
             blob = self._blobs.get(spec.mask)
         if blob is None and self._cache is not None:
             blob = self._cache.get_blob(spec.mask)
+        if blob is None and self._masks is not None:
+            blob = self._masks.blob(spec.mask)
+            if blob is not None:
+                self.keep(blob)
         if blob is None:
             msg = f"no mask {spec.mask[:12]}… is known here; hand it over again with `source.put`"
             raise SpecError(msg)

@@ -14,7 +14,7 @@ from .. import errors
 from ..errors import NvgenError
 from ..errors import SourceError
 
-PROTOCOL = 2
+PROTOCOL = 3
 MAX_PUT_BYTES = 1 << 30
 SPECS_PER_FRAME = 256
 
@@ -118,6 +118,24 @@ class Prefetch(Message):
 
     request: int
     specs: tuple[str, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Resolve(Message):
+    """A spec is to be bound to a mask of the server's bank; answered with `Resolved`."""
+
+    request: int
+    spec: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Resolved(Message):
+    """The spec with every default and the mask's digest filled in."""
+
+    request: int
+    spec: str
 
 
 @final
@@ -267,6 +285,7 @@ class Ready(Message):
 
 _KINDS: tuple[type[Message], ...] = (
     *(Hello, Welcome, Fetch, Voxels, Piece, Taken, Put, Stored, Prefetch, Ping, Done),
+    *(Resolve, Resolved),
     *(AskStats, Stats, Prove, AskStatus, AskMetrics, Report, Later, Failure),
     *(Launch, Begin, Beat, Ready),
 )

@@ -31,6 +31,7 @@ from .flights import FlightQueue
 from .flights import Waiter
 from .making import Maker
 from .making import Making
+from .making import Masks
 from .mishaps import explained
 from .recent import Recent
 from .shelf import Shelf
@@ -72,11 +73,17 @@ class Workshop:
         "on_device_lost",
     )
 
-    def __init__(self, maker: Maker, cache: VolumeCache | None, memory_bytes: int) -> None:
+    def __init__(
+        self,
+        maker: Maker,
+        cache: VolumeCache | None,
+        memory_bytes: int,
+        masks: Masks | None = None,
+    ) -> None:
         self._card = maker.card
         self._cache = cache
         self._tally = Tally()
-        self._making = Making(maker, cache, self._tally)
+        self._making = Making(maker, cache, self._tally, masks)
         self._shelf: Shelf | None = None
         maker.new_image = self._new_image
         self._canary: Future[None] | None = None

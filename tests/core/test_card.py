@@ -130,6 +130,18 @@ def asked(**fields: Any) -> VolumeSpec:
 @pytest.mark.parametrize(
     ("card", "fields", "text"),
     [
+        (CARD, {"augment_mask": True}, "augment_mask changes a mask, and this spec has none"),
+        (CARD, {"fit_mask": True}, "fit_mask changes a mask, and this spec has none"),
+        (
+            replace(CARD, pathology=("lesion", "organ")),
+            {"mask": DIGEST, "augment_mask": True, "anatomy": ("lesion", "organ")},
+            r"moves one kind of tumour in a mask, and \['lesion', 'organ'\] are asked for",
+        ),
+        (
+            CARD,
+            {"mask": DIGEST, "pathology": (("lesion", 1.0),)},
+            "too small for voxels of 2 x 2 x 2 mm; the least is 4.24 mm",
+        ),
         (IMAGES, {"mask": DIGEST}, "makes images alone and cannot follow a mask"),
         (IMAGES, {"anatomy": ("organ",)}, r"draws no label, but \['organ'\].*images alone"),
         (MASKS, {"pathology": (("lesion", 5),)}, r"draws no label.*mask=source.put"),

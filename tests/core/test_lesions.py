@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from nvgen_aug.condition import equivalent_diameter
+from nvgen_aug.ball import equivalent_diameter
 from nvgen_aug.lesions import region_volumes
 
 

@@ -113,3 +113,9 @@ def test_a_drawn_label_names_its_parent_and_a_given_one_does_not() -> None:
     given = PhantomGenerator().generate(VolumeSpec("phantom", seed=1, mask=mask.digest()), mask)
     assert given.volume.provenance.mask_source == mask.digest()
     assert given.volume.provenance.mask_parent == ""
+    ill = VolumeSpec("phantom", seed=1, mask=mask.digest(), pathology=(("lesion", 12.0),))
+    changed = PhantomGenerator().generate(ill, mask).volume
+    assert changed.label is not None
+    assert (changed.label != VOLUME.label).any()
+    assert changed.provenance.mask_source == f"{mask.digest()}: lesion of 12 mm inserted"
+    assert changed.provenance.mask_parent == mask.digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,15 @@ def test_a_spec_survives_json_with_its_key(spec: VolumeSpec) -> None:
     assert again == spec
     assert hash(again) == hash(spec)
     assert CARD.volume_key(CARD.resolve(again)) == CARD.volume_key(CARD.resolve(spec))
+
+
+def test_what_later_versions_added_leaves_the_keys_of_specs_without_it() -> None:
+    plain = VolumeSpec("phantom", seed=3)
+    assert "augment_mask" not in plain.to_json()
+    changed = replace(plain, mask="ab" * 32, augment_mask=True)
+    assert VolumeSpec.from_json(changed.to_json()) == changed
+    kept = replace(changed, augment_mask=False)
+    assert CARD.latent_key(CARD.resolve(changed)) != CARD.latent_key(CARD.resolve(kept))
 
 
 @given(specs, specs)

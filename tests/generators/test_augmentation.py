@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from nvgen_aug.generators.maisi.masks import augmentation
-from nvgen_aug.generators.maisi.masks.augmentation import MOTIONS
 from nvgen_aug.generators.maisi.masks.augmentation import augment
+from nvgen_aug.generators.maisi.masks.motions import CT_MOTIONS as MOTIONS
 
 BODY = 200
 HOSTS = {128: 40, 26: 1, 23: 29, 24: 4, 27: 62}

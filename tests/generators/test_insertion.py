@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nvgen_aug.errors import SpecError
-from nvgen_aug.generators.maisi.masks.insertion import CT_HOSTS
+from nvgen_aug.generators.maisi.masks.hosts import CT_HOSTS
 from nvgen_aug.generators.maisi.masks.insertion import insert_tumour
 
 BODY, VESSEL = 200, 25

@@ -20,7 +20,10 @@ from nvgen_aug.errors import WeightsError
 from nvgen_aug.generators.base import Generator
 from nvgen_aug.generators.maisi import variants
 from nvgen_aug.generators.maisi.generator import MaisiGenerator
+from nvgen_aug.generators.maisi.masks.hosts import CT_HOSTS
 from nvgen_aug.labels import LabelMap
+from nvgen_aug.pathology import Lesions
+from nvgen_aug.recipe import Recipe
 from nvgen_aug.serving import Engine
 from nvgen_aug.spec import VolumeSpec
 from nvgen_aug.volume import Blob
@@ -120,7 +123,47 @@ def test_a_body_that_was_drawn_is_in_the_provenance(rflow: MaisiGenerator) -> No
     volume = rflow.generate(VolumeSpec("rflow-ct", seed=1, mask=bare.digest()), bare).volume
     assert volume.label is not None
     assert (volume.label == 200).any()
-    assert volume.provenance.mask_source == f"{bare.digest()} in a drawn body"
+    assert volume.provenance.mask_source == f"{bare.digest()}: in a drawn body"
+    assert volume.provenance.mask_parent == bare.digest()
+
+
+def test_a_tumour_in_the_callers_mask_is_in_label_and_image(rflow: MaisiGenerator) -> None:
+    mask = organs()
+    healthy = VolumeSpec("rflow-ct", seed=1, mask=mask.digest())
+    ill = replace(healthy, pathology=(("liver tumor", 32.0),))  # an alias of the vocabulary's name
+    without, volume = (rflow.generate(spec, mask).volume for spec in (healthy, ill))
+    assert volume.label is not None
+    grown = volume.label[0] == 26
+    assert grown.sum() * 8.0**3 == pytest.approx(np.pi / 6 * 32.0**3, rel=0.1)
+    assert set(np.unique(mask.array[grown])) == {1}
+    assert (volume.image != without.image).any()
+    assert volume.provenance.mask_source == f"{mask.digest()}: hepatic tumor of 32 mm inserted"
+    assert volume.provenance.mask_parent == mask.digest()
+
+
+def test_exactly_the_tumours_with_a_host_can_be_asked_for(rflow: MaisiGenerator) -> None:
+    card = rflow.card
+    for name in card.vocabulary:
+        recipe = Recipe(mask="ab" * 32, pathology={name: Lesions(diameter=(30, 40))})
+        if name in card.pathology:
+            recipe.check(card)
+        else:
+            with pytest.raises(SpecError, match=f"cannot place `{name}`"):
+                recipe.check(card)
+    assert set(card.pathology) == set(CT_HOSTS)
+
+
+def test_a_tumour_without_a_mask_is_refused_with_the_ways_out(rflow: MaisiGenerator) -> None:
+    with pytest.raises(SpecError, match=r"draws no label, .*give masks of your own"):
+        Recipe(pathology={"hepatic tumor": Lesions()}).check(rflow.card)
+
+
+def test_a_tumour_below_the_voxels_of_a_mask_is_refused_before_anything_is_made(
+    rflow: MaisiGenerator,
+) -> None:
+    recipe = Recipe(mask="ab" * 32, pathology={"hepatic tumor": Lesions(diameter=(4, 40))})
+    with pytest.raises(SpecError, match=r"too small for voxels of 8 x 8 x 8 mm; the least is"):
+        recipe.check(rflow.card)
 
 
 def test_the_body_region_is_told_to_ddpm(ddpm: MaisiGenerator) -> None:

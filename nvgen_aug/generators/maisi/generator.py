@@ -117,7 +117,7 @@ class MaisiGenerator(Generator):
             mask_model = MaskModel(
                 variant, loaded, self.device, self.precision, lambda: self.on_progress()
             )
-        self._labels = LabelSource(variant, template, mask_model)
+        self._labels = LabelSource(variant, template, mask_model, device=self.device)
         if self.device.type == "cuda" and self.precision != "fp32":
             check_convolution(self.device, self.precision)
         self._scale_factor = loaded.scale_factor
@@ -337,6 +337,10 @@ def _card(variant: Variant, digest: str, has_masks: bool) -> VariantCard:
         body_regions=variant.body_regions,
         default_body_region=("chest", "abdomen") if variant.body_regions else None,
         envelope=variant.envelope,
-        pathology=variant.pathology,
+        pathology=tuple(variant.hosts),
+        hosts={
+            name: tuple(organ for organ, number in variant.labels.items() if number in host.organs)
+            for name, host in variant.hosts.items()
+        },
         pathology_range=variant.pathology_range,
     )

@@ -16,6 +16,12 @@ from . import shapes
 from .envelope import BRAIN_ENVELOPE
 from .envelope import CT_ENVELOPE
 from .envelope import MR_ENVELOPE
+from .masks.hosts import CT_HOSTS
+from .masks.hosts import TINY_BRAIN_HOSTS
+from .masks.hosts import Host
+from .masks.motions import CT_MOTIONS
+from .masks.motions import TINY_BRAIN_MOTIONS
+from .masks.motions import Motion
 from .releases import Licence
 from .releases import Release
 from .shapes import AutoencoderShape
@@ -71,7 +77,8 @@ class Variant:
         legal_sizes: What can be asked for along each axis.
         spacing: Default voxel edge in mm.
         spacing_range: Least and greatest.
-        pathology: Labels that can be placed with a diameter.
+        hosts: Labels that can be placed with a diameter, and where they grow.
+        motions: How far the tumour of each label moves when a mask is augmented.
         pathology_range: Least and greatest diameter in mm.
         intensity: How voxels are made of network values.
         licence: Of the weights.
@@ -105,7 +112,8 @@ class Variant:
     legal_sizes: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     spacing: tuple[float, float, float]
     spacing_range: tuple[float, float]
-    pathology: tuple[str, ...]
+    hosts: Mapping[str, Host]
+    motions: Mapping[int, Motion]
     pathology_range: tuple[float, float]
     intensity: IntensityMap
     licence: Licence
@@ -133,7 +141,7 @@ MR_INTENSITY: Final = IntensityMap(
 
 TINY_BRAIN: Final = Variant(
     name="tiny-brain",
-    revision="tiny-brain-3",
+    revision="tiny-brain-4",
     folder=Path(__file__).parent / "tiny_brain",
     autoencoder=AutoencoderShape(widths=(8, 16, 64), groups=2),
     flow=FlowShape(
@@ -150,7 +158,8 @@ TINY_BRAIN: Final = Variant(
     legal_sizes=((64,), (64,), (64,)),
     spacing=(3.0, 3.0, 3.0),
     spacing_range=(3.0, 3.0),
-    pathology=("lesion",),
+    hosts=TINY_BRAIN_HOSTS,
+    motions=TINY_BRAIN_MOTIONS,
     pathology_range=(4.0, 25.0),
     intensity=MR_INTENSITY,
     licence=releases.APACHE,
@@ -183,7 +192,8 @@ RFLOW_CT: Final = Variant(
     legal_sizes=(_multiples(512), _multiples(512), _multiples(768)),
     spacing=(1.5, 1.5, 1.5),
     spacing_range=(0.2, 10.0),
-    pathology=(),
+    hosts=CT_HOSTS,
+    motions=CT_MOTIONS,
     pathology_range=(1.0, 100.0),
     intensity=CT_INTENSITY,
     licence=releases.OPEN_MODEL,
@@ -212,6 +222,8 @@ RFLOW_MR: Final = replace(
     RFLOW_CT,
     name="rflow-mr",
     labels={},
+    hosts={},
+    motions={},
     modalities=MR_MODALITIES,
     default_modality="mri_t1",
     size=(128, 256, 256),

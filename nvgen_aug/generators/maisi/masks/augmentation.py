@@ -8,11 +8,7 @@ the spec and so differs between the volumes of a run, and it runs where the mask
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from math import pi
-from types import MappingProxyType
 from typing import Final
-from typing import final
 
 import numpy as np
 import torch
@@ -21,81 +17,26 @@ from monai.transforms import RandAffine
 from monai.transforms import RandZoom
 from torch.nn import functional
 
-_BONES: Final = frozenset({*range(33, 57), *range(63, 98), 114, 127})
-_LOBES: Final = frozenset(range(28, 33))
-_BRAIN: Final = 22
-_BODY: Final = 200
+from ..vocabulary import BODY_ID
+from .motions import CT_MOTIONS
+from .motions import FIRST_TRIES
+from .motions import Motion
+
 _ELASTIC_SIGMA: Final = (5.0, 8.0)
 _ELASTIC_MAGNITUDE: Final = (100.0, 200.0)
 _ZOOM: Final = (0.99, 1.01)
-_FIRST_TRIES: Final = 40
 _CLOSING: Final = 5
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Motion:
-    """How far the tumour of one label moves.
-
-    Args:
-        hosts: Ids of the organ that it must stay in; empty for any label.
-        translate: Most voxels along x, y, z.
-        rotate: Most radians about x, y, z.
-        scale: Most change of size along x, y, z, as a share.
-        keep: Share of its voxels that must be left, in the first tries and in the last.
-        is_elastic: Whether it is also bent.
-        erased_to: Id of what takes its old place; `None` for the organ around it.
-        tries: How many deformations are drawn before it stays where it is.
-    """
-
-    hosts: frozenset[int]
-    translate: tuple[float, float, float]
-    rotate: tuple[float, float, float]
-    scale: tuple[float, float, float]
-    keep: tuple[float, float]
-    is_elastic: bool = True
-    erased_to: int | None = None
-    tries: int = 2 * _FIRST_TRIES
-
-
-def _same(value: float) -> tuple[float, float, float]:
-    return value, value, value
-
-
-_TURN: Final = _same(pi / 36)
-
-# In the order in which a mask is looked at: the first that it has is moved, the others stay.
-MOTIONS: Final[Mapping[int, Motion]] = MappingProxyType(
-    {
-        128: Motion(
-            _BONES,
-            (5, 5, 0),
-            (0, 0, 0.1),
-            (0.15, 0.15, 0),
-            (0.8, 0.75),
-            is_elastic=False,
-            erased_to=_BODY,
-        ),
-        26: Motion(frozenset({1}), _same(10), _TURN, _same(0.2), (0.8, 0.8), erased_to=1),
-        23: Motion(_LOBES, _same(20), (pi / 36, pi / 36, pi), _same(0.15), (0.85, 0.85)),
-        24: Motion(frozenset({4}), _same(15), _TURN, _same(0.1), (0.8, 0.8), erased_to=4),
-        27: Motion(frozenset({62}), _same(5), _TURN, _same(0.1), (0.8, 0.75), erased_to=62),
-        **{
-            label: Motion(
-                frozenset(), _same(3), _same(pi / 90), _same(0.2), (0.8, 0.8), erased_to=_BRAIN
-            )
-            for label in (401, 402, 403)
-        },
-    }
-)
-
-
-def augment(label: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, int | None]:
+def augment(
+    label: torch.Tensor, rng: np.random.Generator, motions: Mapping[int, Motion] = CT_MOTIONS
+) -> tuple[torch.Tensor, int | None]:
     """A mask whose tumour has moved, and the id of that tumour.
 
     Args:
         label: `[X, Y, Z]`, integers, on any device; left as it is.
         rng: All chance there is.
+        motions: How far the tumour of each label moves; the first that the mask has is moved.
 
     Returns:
         The new mask, of the same type and device. The id is `None` where there was no tumour
@@ -103,7 +44,7 @@ def augment(label: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor
         moved, and 0 where no deformation left enough of it in its organ and it stayed.
     """
     present = {int(i) for i in torch.unique(label)}
-    for tumour, motion in MOTIONS.items():
+    for tumour, motion in motions.items():
         if tumour in present:
             moved = _moved(label, tumour, motion, rng)
             return (label.clone(), 0) if moved is None else (moved, tumour)
@@ -121,14 +62,16 @@ def _moved(
     host = label > 0 if not motion.hosts else _is_one_of(label, motion.hosts) | mask
     host = _closed(host)
     erased = label.clone()
-    erased[mask] = _around(label, mask) if motion.erased_to is None else motion.erased_to
+    erased[mask] = (
+        _around(label, mask, motion.hosts) if motion.erased_to is None else motion.erased_to
+    )
     deform = _deformation(motion)
     original = int(mask.sum())
     for number in range(motion.tries):
         deform.set_random_state(seed=_seed(rng))
         bent = torch.as_tensor(deform(mask[None].float()))[0] > 0.5
         bent &= host
-        needed = motion.keep[0 if number < _FIRST_TRIES else 1]
+        needed = motion.keep[0 if number < FIRST_TRIES else 1]
         if int(bent.sum()) >= needed * original:
             erased[_closed(bent) & host] = tumour
             return erased
@@ -157,11 +100,11 @@ def _deformation(motion: Motion) -> Rand3DElastic | RandAffine:
     )
 
 
-def _around(label: torch.Tensor, mask: torch.Tensor) -> int:
-    """The lobe that most of the voxels next to a lung tumour belong to."""
-    ring = _dilated(mask) & ~mask & _is_one_of(label, _LOBES)
+def _around(label: torch.Tensor, mask: torch.Tensor, hosts: frozenset[int]) -> int:
+    """The host that most of the voxels next to a tumour belong to, such as a lobe of the lung."""
+    ring = _dilated(mask) & ~mask & _is_one_of(label, hosts)
     if not bool(ring.any()):
-        return _BODY
+        return BODY_ID
     return int(torch.mode(label[ring].long()).values)
 
 

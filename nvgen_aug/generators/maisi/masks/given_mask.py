@@ -20,10 +20,12 @@ from ....volume import Blob
 from ..variants import Variant
 from ..vocabulary import BODY_ID
 from ..vocabulary import CT_LABELS
+from .fitting import fitted
+from .fitting import has_grid
+from .fitting import spacing_of
 
 # Skin and fat around what is labelled in a slice.
 BODY_MARGIN_MM: Final = 10.0
-_SPACING_TOLERANCE: Final = 0.01
 
 # Labels that say that a region of the body is in the volume, from head to foot.
 _REGION_LABELS: Final = (
@@ -52,11 +54,13 @@ class GivenMask:
         label: `[X, Y, Z]` uint8, axes towards right, front and head (RAS+).
         affine: `[4, 4]`, voxel to world in mm.
         has_drawn_body: Whether the body around the labels was added here.
+        is_fitted: Whether it was resampled to the spec's size and spacing.
     """
 
     label: NDArray[np.uint8]
     affine: NDArray[np.float64]
     has_drawn_body: bool
+    is_fitted: bool = False
 
 
 def given_mask(mask: Blob | None, spec: VolumeSpec, variant: Variant) -> GivenMask:
@@ -68,16 +72,21 @@ def given_mask(mask: Blob | None, spec: VolumeSpec, variant: Variant) -> GivenMa
     if mask is None:
         msg = f"the spec names mask {spec.mask}, but no mask came with it; `put` it first"
         raise SpecError(msg)
-    label, affine = _upright(_as_labels(mask.array), np.asarray(mask.affine, np.float64))
-    _check_grid(label, affine, spec)
-    _check_ids(label, variant)
-    if variant.body is None or bool((label == variant.labels[variant.body]).any()):
-        return GivenMask(label, affine, has_drawn_body=False)
+    label, affine = upright(as_labels(mask.array), np.asarray(mask.affine, np.float64))
+    check_ids(label, variant)
+    assert spec.size is not None
     assert spec.spacing is not None
-    return GivenMask(with_body(label, spec.spacing[:2]), affine, has_drawn_body=True)
+    is_fitted = spec.fit_mask and not has_grid(label.shape, spacing_of(affine), spec)
+    if is_fitted:
+        label, affine = fitted(label, affine, spec.size, spec.spacing)
+    _check_grid(label, affine, spec)
+    has_body = variant.body is None or bool((label == variant.labels[variant.body]).any())
+    if not has_body:
+        label = with_body(label, spec.spacing[:2])
+    return GivenMask(label, affine, has_drawn_body=not has_body, is_fitted=is_fitted)
 
 
-def _as_labels(array: NDArray[np.generic]) -> NDArray[np.uint8]:
+def as_labels(array: NDArray[np.generic]) -> NDArray[np.uint8]:
     if array.ndim != 3:
         msg = f"a mask must be [X, Y, Z], got {array.dtype} {array.shape}"
         raise SpecError(msg)
@@ -106,7 +115,7 @@ def _as_labels(array: NDArray[np.generic]) -> NDArray[np.uint8]:
     return values.astype(np.uint8)
 
 
-def _upright(
+def upright(
     label: NDArray[np.uint8], affine: NDArray[np.float64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The same mask with axes along right, front and head."""
@@ -117,23 +126,22 @@ def _upright(
 
 def _check_grid(label: NDArray[np.uint8], affine: NDArray[np.float64], spec: VolumeSpec) -> None:
     x, y, z = (int(n) for n in label.shape)
-    spacing = tuple(round(float(mm), 4) for mm in np.linalg.norm(affine[:3, :3], axis=0))
     if (x, y, z) != spec.size:
         msg = (
             f"the mask has {label.shape} voxels (x, y, z), but the spec asks size {spec.size}; "
-            f"ask size={x, y, z}, or resample the mask"
+            f"ask size={x, y, z}, or fit_mask=True, which resamples the mask"
         )
         raise SpecError(msg)
-    assert spec.spacing is not None
-    if not np.allclose(spacing, spec.spacing, rtol=_SPACING_TOLERANCE):
+    spacing = spacing_of(affine)
+    if not has_grid(label.shape, spacing, spec):
         msg = (
             f"the mask's voxels are {spacing} mm, but the spec asks spacing {spec.spacing}; "
-            f"ask spacing={spacing}, or resample the mask"
+            f"ask spacing={spacing}, or fit_mask=True, which resamples the mask"
         )
         raise SpecError(msg)
 
 
-def _check_ids(label: NDArray[np.uint8], variant: Variant) -> None:
+def check_ids(label: NDArray[np.uint8], variant: Variant) -> None:
     ids, counts = np.unique(label, return_counts=True)
     known = set(variant.labels.values())
     unknown = {int(i): int(n) for i, n in zip(ids, counts, strict=True) if int(i) not in known}

@@ -6,15 +6,21 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from ....errors import SpecError
 from ....spec import VolumeSpec
 from ....volume import Blob
 from ..streams import ANATOMY
+from ..streams import AUGMENTATION
+from ..streams import INSERTION
 from ..streams import chance
 from ..variants import Variant
+from .augmentation import augment
 from .diffused_mask import diffused_mask
 from .given_mask import given_mask
+from .insertion import insert_tumour
 from .mask_model import MaskModel
 from .warped_template import Grid
 from .warped_template import Template
@@ -47,12 +53,19 @@ class LabelSource:
         variant: Whose labels they are.
         template: What labels are drawn from, if the variant draws them so.
         model: The networks that draw labels, if the variant draws them so.
+        device: Where masks are augmented.
     """
 
     def __init__(
-        self, variant: Variant, template: Template | None = None, model: MaskModel | None = None
+        self,
+        variant: Variant,
+        template: Template | None = None,
+        model: MaskModel | None = None,
+        *,
+        device: torch.device,
     ) -> None:
         self._variant = variant
+        self._device = device
         self._template = template
         self._model = model
 
@@ -76,13 +89,57 @@ class LabelSource:
             return self._drawn(self._template, spec, grid)
         if self._model is not None and not spec.image_only:
             drawn = diffused_mask(self._model, self._variant, spec, grid)
-            return SourcedLabel(drawn.label, grid.affine, "drawn", drawn.text())
+            label, changes = self._with_tumours(drawn.label, spec)
+            return SourcedLabel(label, grid.affine, _source("drawn", changes), drawn.text())
         return SourcedLabel(None, grid.affine)
 
     def _given(self, spec: VolumeSpec, mask: Blob | None) -> SourcedLabel:
         given = given_mask(mask, spec, self._variant)
-        source = f"{spec.mask} in a drawn body" if given.has_drawn_body else str(spec.mask)
-        return SourcedLabel(given.label, given.affine, source)
+        label, changes = given.label, list[str]()
+        if given.is_fitted:
+            changes.append("resampled")
+        if given.has_drawn_body:
+            changes.append("in a drawn body")
+        if spec.augment_mask:
+            label, change = self._augmented(label, spec)
+            changes.append(change)
+        label, inserted = self._with_tumours(label, spec)
+        changes += inserted
+        self._check_anatomy(label, spec)
+        assert spec.mask is not None
+        source = _source(spec.mask, changes)
+        return SourcedLabel(label, given.affine, source, spec.mask if changes else "")
+
+    def _with_tumours(
+        self, label: NDArray[np.uint8], spec: VolumeSpec
+    ) -> tuple[NDArray[np.uint8], list[str]]:
+        """The label with the tumours that are asked for, and what was put in."""
+        assert spec.spacing is not None
+        rng = chance(spec.seed, INSERTION)
+        for name, diameter in spec.pathology:
+            label = insert_tumour(label, spec.spacing, name, diameter, rng, self._variant.hosts)
+        return label, [f"{name} of {diameter:g} mm inserted" for name, diameter in spec.pathology]
+
+    def _augmented(
+        self, label: NDArray[np.uint8], spec: VolumeSpec
+    ) -> tuple[NDArray[np.uint8], str]:
+        """The changed mask, and what was changed."""
+        on_device = torch.from_numpy(label).to(self._device)
+        changed, tumour = augment(on_device, chance(spec.seed, AUGMENTATION), self._variant.motions)
+        names = {number: name for name, number in self._variant.labels.items()}
+        change = "zoomed" if tumour is None else f"{names[tumour]} moved" if tumour else "not moved"
+        return changed.cpu().numpy(), change
+
+    def _check_anatomy(self, label: NDArray[np.uint8], spec: VolumeSpec) -> None:
+        present = set(np.unique(label).tolist())
+        absent = [name for name in spec.anatomy if self._variant.labels[name] not in present]
+        if absent:
+            how = f", resampled to {spec.spacing} mm and {spec.size}," if spec.fit_mask else ""
+            msg = (
+                f"mask {str(spec.mask)[:12]}…{how} has no {absent}, for which `anatomy` asks; "
+                "choose another mask, finer voxels or a larger field of view"
+            )
+            raise SpecError(msg)
 
     @staticmethod
     def _drawn(template: Template, spec: VolumeSpec, grid: Grid) -> SourcedLabel:
@@ -93,3 +150,7 @@ class LabelSource:
             diameters = [float(rng.uniform(8.0, 16.0))]
         label = draw_anatomy(template, grid, rng, lesion_diameters=diameters).label
         return SourcedLabel(label, grid.affine, "drawn", template.name)
+
+
+def _source(where: str, changes: list[str]) -> str:
+    return f"{where}: {', '.join(changes)}" if changes else where
