@@ -121,15 +121,18 @@ def train(scene: Scene, seed: int) -> None:
     """Train, that is load and note every sample, until told to end after an epoch."""
     while True:
         try:
-            with closing(
-                serve(
-                    "phantom",
-                    cache=scene.cache,
-                    max_bytes=CACHE_BYTES,
-                    hang_timeout=SECONDS_TO_HANG,
-                    seconds_per_volume=SECONDS_PER_VOLUME,
-                )
-            ) as source:
+            source = serve(
+                "phantom",
+                cache=scene.cache,
+                max_bytes=CACHE_BYTES,
+                hang_timeout=SECONDS_TO_HANG,
+                seconds_per_volume=SECONDS_PER_VOLUME,
+            )
+        except SourceError as error:  # struck before it could begin, and says so
+            _note(scene, "new start", error)
+            continue
+        try:
+            with closing(source):
                 _publish(scene.address, source.address)
                 while not _epochs(scene, source, seed):
                     pass
