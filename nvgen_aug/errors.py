@@ -16,6 +16,7 @@
         ├── ServerDied           the connection broke while a request was under way
         ├── FetchTimeout         no answer within the deadline
         ├── GeneratorBroken      one volume after another cannot be made
+        ├── RankFailed           a rank of a distributed run cannot load, so all stop
         └── WrongProcess         an in-process source was used in another process
 
 Every class is built from one string, because a `DataLoader` worker can only
@@ -94,6 +95,10 @@ class FetchTimeout(SourceError):
 
 class GeneratorBroken(SourceError):
     """One volume after another cannot be made, so that substitutes would hide a fault."""
+
+
+class RankFailed(SourceError):
+    """A rank of a distributed run cannot load its batch, so that all of them stop."""
 
 
 class WrongProcess(SourceError):

@@ -51,6 +51,8 @@ class SampleKey:
         view_seed: What crop and augmentation are drawn from, new for each draw.
         stratum: Which kind of volume, or of repeated real case, stands here; empty
             for the real sequence, and where there are no strata.
+        is_down: Whether a real case stands in for the volume, because the generator of some
+            rank is known to be down.
     """
 
     epoch: int
@@ -61,6 +63,7 @@ class SampleKey:
     volume_seed: int
     view_seed: int
     stratum: str = ""
+    is_down: bool = False
 
 
 @final

@@ -22,10 +22,12 @@ class Progress:
     the sampler: MONAI walks every `__dict__` and would go round in a circle.
     """
 
-    __slots__ = ("epoch", "pending", "plan", "resume_epoch", "resume_samples")
+    __slots__ = ("epoch", "is_down", "pending", "plan", "resume_epoch", "resume_samples")
 
     def __init__(self) -> None:
         self.epoch = 0
+        # Whether samplers hand out real cases in place of synthetic volumes.
+        self.is_down = False
         # A state that waits for the layout of batches it speaks of.
         self.pending: Mapping[str, Any] | None = None
         self.plan: Plan | None = None
@@ -40,6 +42,16 @@ class Progress:
         self.epoch = int(epoch)
         if self.epoch != self.resume_epoch:
             self.resume_epoch, self.resume_samples = -1, 0
+
+    def batches_resumed(self, plan: Plan) -> int:
+        """Batches of this epoch that the next walk leaves out, on each rank."""
+        samples = self.resume_samples if self.epoch == self.resume_epoch else 0
+        return samples // plan.global_batch
+
+    def begin_again(self, batch: int, plan: Plan) -> None:
+        """Have the next walk begin at a batch of this epoch."""
+        self.resume_epoch = self.epoch
+        self.resume_samples = batch * plan.global_batch
 
     def take_resume(self) -> int:
         """Samples of this epoch that are done, all ranks together; once, then 0."""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import final
@@ -120,10 +121,12 @@ class SyntheticRealSampler(DistributedSampler[SampleKey]):
         announced: deque[int] = deque()
         ahead = epoch * self.plan.batches + first
         for batch in range(first, self.plan.batches):
-            ahead = self._announce(epoch * self.plan.batches + batch, ahead, announced)
+            is_down = self._progress.is_down
+            if not is_down:
+                ahead = self._announce(epoch * self.plan.batches + batch, ahead, announced)
             for key in self.plan.keys(epoch, batch, self.rank)[skip:]:
                 self._done += 1
-                yield key
+                yield replace(key, is_down=True) if is_down and key.is_synthetic else key
             skip = 0
 
     def _announce(self, now: int, ahead: int, announced: deque[int]) -> int:

@@ -23,6 +23,7 @@ from .chance import Transform
 from .chance import as_transform
 from .guard import Guard
 from .guard import check_batch
+from .in_step import InStep
 from .plan import Plan
 from .plan import SampleKey
 from .plan import as_integer
@@ -150,7 +151,7 @@ class SyntheticRealDataset(Dataset[Any]):
         """
         keys = [self._key(index) for index in indices]
         if self.stratified is not None:
-            self.stratified.announce(keys)
+            self.stratified.announce(key for key in keys if not key.is_down)
         real_first = sorted(range(len(keys)), key=lambda place: keys[place].is_synthetic)
         at = {place: self._load(keys[place]) for place in real_first}
         loaded = [at[place] for place in range(len(keys))]
@@ -194,6 +195,11 @@ class SyntheticRealDataset(Dataset[Any]):
                 over is not thrown away; the next epoch begins with it.
         """
         return SyntheticRealSampler(self, batch_size, num_replicas, rank, drop_last=drop_last)
+
+    def in_step(self, loader: Any) -> InStep:
+        """The batches of a loader on all ranks together, which stop or go on alike."""
+        can_go_on = self.synthetic is not None and self.synthetic.on_failure == "real"
+        return InStep(loader, self.progress, goes_on=can_go_on and self._real.length > 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to an epoch; samplers of this dataset follow."""
@@ -333,7 +339,8 @@ class SyntheticRealDataset(Dataset[Any]):
         assert self.stratified is not None
         volumes = self.stratified.of(key.stratum)
         try:
-            return volumes.item(key.index, key.view_seed, key.reuse)
+            if not key.is_down:
+                return volumes.item(key.index, key.view_seed, key.reuse)
         except GenerationError:
             if volumes.on_failure != "real" or not self._real.length:
                 raise
