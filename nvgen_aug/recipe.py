@@ -21,6 +21,7 @@ import yaml
 
 from .card import VariantCard
 from .errors import SpecError
+from .grid import Grid
 from .organ_sizes import SizeRange
 from .organ_sizes import size_ranges
 from .pathology import Lesions
@@ -158,6 +159,29 @@ class Recipe:
         sizes = tuple((name, wanted.draw(rng)) for name, wanted in self._sizes().items())
         return self._spec(name, seed, modality, tuple(lesions), mask, sizes)  # type: ignore[arg-type]
 
+    def grid(
+        self,
+        factors: Mapping[str, Sequence[Any]],
+        *,
+        seeds: Iterable[int] = (0,),
+        variant: str | None = None,
+    ) -> Grid:
+        """Every combination of named factors on the same draws, for stress cohorts.
+
+            recipe.grid({"modality": ["bright", "dark"], "pathology.lesion": [0, 6, 12]})
+
+        Args:
+            factors: Values of each factor; see `Grid` for their names.
+            seeds: One draw from each; what does not vary is the same in all its volumes,
+                the seed of the volume and the mask among it.
+            variant: Model to use if the recipe names none.
+
+        Raises:
+            SpecError: as `Grid` does.
+        """
+        bases = [self.draw(np.random.default_rng(seed), variant=variant) for seed in seeds]
+        return Grid(bases, factors)
+
     def gives_labels(self, card: VariantCard) -> bool:
         """Whether its volumes come with labels from the variant of a card."""
         is_given = card.draws_labels or self.mask is not None
@@ -254,17 +278,57 @@ class Recipe:
         Raises:
             SpecError: if the file cannot be read, or has keys that a recipe lacks.
         """
-        path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-            is_toml = path.suffix.lower() == ".toml"
-            values = tomllib.loads(text) if is_toml else yaml.safe_load(text)
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            msg = f"cannot read the recipe {path}: {error}"
-            raise SpecError(msg) from error
+        values = _read(path)
+        if "grid" in values:
+            msg = f"{path} holds a grid; load it with Recipe.load_grid, or generate with --grid"
+            raise SpecError(msg)
+        return cls._of(path, values)
+
+    @classmethod
+    def load_grid(cls, path: str | Path) -> tuple[Recipe, dict[str, list[Any]]]:
+        """The recipe in a file, and the factors in its table `grid`, for `Recipe.grid`.
+
+        Raises:
+            SpecError: if the file cannot be read, has no table `grid`, or is no recipe.
+        """
+        values = _read(path)
+        factors = values.pop("grid", None)
+        if not isinstance(factors, dict) or not factors:
+            msg = f"{path} must have a table `grid` of factors, such as spacing = [1, 2]"
+            raise SpecError(msg)
+        return cls._of(path, values), _flat(factors)
+
+    @classmethod
+    def _of(cls, path: str | Path, values: dict[str, Any]) -> Recipe:
         known = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or not set(values) <= known:
-            strange = sorted(set(values) - known) if isinstance(values, dict) else type(values)
+        if not set(values) <= known:
+            strange = sorted(set(values) - known)
             msg = f"the recipe {path} may have {sorted(known)}, got {strange}"
             raise SpecError(msg)
         return cls(**values)
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        is_toml = path.suffix.lower() == ".toml"
+        values = tomllib.loads(text) if is_toml else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        msg = f"cannot read the recipe {path}: {error}"
+        raise SpecError(msg) from error
+    if not isinstance(values, dict):
+        msg = f"the recipe {path} may have keys with values, got {type(values).__name__}"
+        raise SpecError(msg)
+    return values
+
+
+def _flat(factors: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """`pathology.lesion = [6, 12]` is a table inside a table to TOML, and one name here."""
+    flat: dict[str, Any] = {}
+    for name, value in factors.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{before}{name}.")
+        else:
+            flat[f"{before}{name}"] = value
+    return flat

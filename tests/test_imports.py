@@ -23,8 +23,8 @@ CORE = (
     {"organ_sizes", "ball"},
     {"spec", "share", "envelope", "condition", "lesions", "sizes"},
     {"crop", "provenance", "card", "schedule", "pathology"},
-    {"volume", "labels", "mix", "recipe", "schedule_text"},
-    {"source", "record"},
+    {"volume", "labels", "mix", "grid", "schedule_text"},
+    {"source", "record", "recipe"},
 )
 # Each part of the house, and the parts that it may import beside itself.
 PARTS = {

@@ -80,6 +80,7 @@ def contact_sheet(
     columns: int = 1,
     height: int = 200,
     beside: bool | None = None,
+    heading: str = "",
 ) -> Path:
     """Draw volumes in three planes each and write them as one PNG.
 
@@ -96,6 +97,7 @@ def contact_sheet(
         height: Pixels of the tallest plane.
         beside: Whether each plane is shown twice, plain and with its label, instead of
             once with the label over it; `None` does so if there is one column.
+        heading: A line above all volumes, such as what rows and columns are.
 
     Returns:
         The path.
@@ -117,7 +119,7 @@ def contact_sheet(
         _cell(row, view, frame, colours, beside) for row, view in zip(rows, views, strict=True)
     ]
     legend = _legend({i: (names or {}).get(i, f"label {i}") for i in ids if i}, colours)
-    return _write(_arrange(cells, columns, legend), Path(path))
+    return _write(_arrange(cells, columns, legend, _heading(heading)), Path(path))
 
 
 @final
@@ -221,7 +223,21 @@ def _legend(names: Mapping[int, str], colours: Mapping[int, Colour]) -> Image.Im
     return legend
 
 
-def _arrange(cells: Sequence[Image.Image], columns: int, legend: Image.Image | None) -> Image.Image:
+def _heading(text: str) -> Image.Image | None:
+    if not text:
+        return None
+    plain = text.translate(_PLAIN)
+    heading = Image.new("RGB", (round(_font(15).getlength(plain)) + 2, 22), BACKGROUND)
+    ImageDraw.Draw(heading).text((0, 2), plain, font=_font(15), fill=TITLE)
+    return heading
+
+
+def _arrange(
+    cells: Sequence[Image.Image],
+    columns: int,
+    legend: Image.Image | None,
+    heading: Image.Image | None = None,
+) -> Image.Image:
     columns = max(1, min(columns, len(cells)))
     lines = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     wides = [max(cell.width for cell in cells[column::columns]) for column in range(columns)]
@@ -230,8 +246,13 @@ def _arrange(cells: Sequence[Image.Image], columns: int, legend: Image.Image | N
     tall = sum(talls) + _PAD * (len(lines) - 1)
     if legend is not None:
         wide, tall = max(wide, legend.width), tall + _PAD + legend.height
+    if heading is not None:
+        wide, tall = max(wide, heading.width), tall + _PAD + heading.height
     sheet = Image.new("RGB", (wide + 2 * _PAD, tall + 2 * _PAD), BACKGROUND)
     top = _PAD
+    if heading is not None:
+        sheet.paste(heading, (_PAD, top))
+        top += heading.height + _PAD
     for line, line_tall in zip(lines, talls, strict=True):
         left = _PAD
         for cell, cell_wide in zip(line, wides, strict=False):
