@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .data.synthetic import SyntheticDataset as SyntheticDataset
     from .data.synthetic_real import SyntheticRealDataset as SyntheticRealDataset
     from .generators.phantom import PhantomGenerator as PhantomGenerator
+    from .grid import Grid as Grid
     from .labels import LabelMap as LabelMap
     from .pathology import Lesions as Lesions
     from .provenance import Provenance as Provenance
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from .transforms import HarmoniseD as HarmoniseD
     from .transforms import Harmonised as Harmonised
     from .transforms import HarmoniseDict as HarmoniseDict
+    from .transforms import RandRenderLabel as RandRenderLabel
+    from .transforms import RandRenderLabelD as RandRenderLabelD
+    from .transforms import RandRenderLabeld as RandRenderLabeld
+    from .transforms import RandRenderLabelDict as RandRenderLabelDict
     from .transforms import RandSyntheticVolume as RandSyntheticVolume
     from .transforms import RandSyntheticVolumeD as RandSyntheticVolumeD
     from .transforms import RandSyntheticVolumed as RandSyntheticVolumed
@@ -49,6 +54,7 @@ _HOME = {
     "Cosine": "schedule",
     "Crop": "crop",
     "CropRule": "crop",
+    "Grid": "grid",
     "Harmonise": "transforms",
     "HarmoniseD": "transforms",
     "HarmoniseDict": "transforms",
@@ -59,6 +65,10 @@ _HOME = {
     "PhantomGenerator": "generators.phantom",
     "Piecewise": "schedule",
     "Provenance": "provenance",
+    "RandRenderLabel": "transforms",
+    "RandRenderLabelD": "transforms",
+    "RandRenderLabelDict": "transforms",
+    "RandRenderLabeld": "transforms",
     "RandSyntheticVolume": "transforms",
     "RandSyntheticVolumeD": "transforms",
     "RandSyntheticVolumeDict": "transforms",

@@ -93,6 +93,58 @@ class LabelMap:
             table[card.vocabulary[card.canonical(name)]] = value
         return BoundLabelMap(table, {value: name for name, value in card.vocabulary.items()})
 
+    def inverse(self, card: VariantCard) -> InverseLabelMap:
+        """The way back: labels of the task in ids of the vocabulary on a card.
+
+        Raises:
+            LabelError: as `bind` does, and for an id of the task that stands for several names.
+        """
+        self.bind(card)
+        found: dict[int, list[str]] = {}
+        for name, value in self.names.items():
+            if value:  # 0 is background, whatever else was mapped to it
+                found.setdefault(value, []).append(card.canonical(name))
+        for value, names in sorted(found.items()):
+            if len(set(names)) > 1:
+                listed = " and ".join(f"`{name}`" for name in sorted(set(names)))
+                msg = (
+                    f"the id {value} of the task stands for {listed}, so a label cannot say which "
+                    "of them it shows; pass a LabelMap that has one name for each id"
+                )
+                raise LabelError(msg)
+        table = np.full(256, _UNMAPPED, dtype=np.int16)
+        table[0] = 0
+        for value, names in found.items():
+            table[value] = card.vocabulary[names[0]]
+        return InverseLabelMap(table, {value: names[0] for value, names in found.items()})
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class InverseLabelMap:
+    """A LabelMap turned round for one vocabulary: a table of 256 entries."""
+
+    table: NDArray[np.int16]
+    names: Mapping[int, str]
+
+    def __call__(self, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The label in ids of the vocabulary.
+
+        Args:
+            label: Any shape, uint8, ids of the task.
+
+        Raises:
+            LabelError: for an id that stands for no name, with the number of its voxels.
+        """
+        ids = self.table[label]
+        if (ids == _UNMAPPED).any():
+            strange, voxels = np.unique(label[ids == _UNMAPPED], return_counts=True)
+            told = ", ".join(f"{i} ({n} voxels)" for i, n in zip(strange, voxels, strict=True))
+            known = ", ".join(f"{value} `{name}`" for value, name in self.names.items())
+            msg = f"the label has the ids {told}, and the LabelMap knows {known}; name them in it"
+            raise LabelError(msg)
+        return ids.astype(np.uint8)
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)

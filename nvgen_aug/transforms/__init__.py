@@ -4,6 +4,10 @@ from .harmonise import Harmonise
 from .harmonise import HarmoniseD
 from .harmonise import Harmonised
 from .harmonise import HarmoniseDict
+from .render_label import RandRenderLabel
+from .render_label import RandRenderLabelD
+from .render_label import RandRenderLabeld
+from .render_label import RandRenderLabelDict
 from .synthetic_volume import RandSyntheticVolume
 from .synthetic_volume import RandSyntheticVolumeD
 from .synthetic_volume import RandSyntheticVolumed
@@ -14,6 +18,10 @@ __all__ = [
     "HarmoniseD",
     "HarmoniseDict",
     "Harmonised",
+    "RandRenderLabel",
+    "RandRenderLabelD",
+    "RandRenderLabelDict",
+    "RandRenderLabeld",
     "RandSyntheticVolume",
     "RandSyntheticVolumeD",
     "RandSyntheticVolumeDict",

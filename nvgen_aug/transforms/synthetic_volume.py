@@ -51,7 +51,7 @@ class RandSyntheticVolume(RandomizableTransform):
     backend = [TransformBackends.TORCH]  # noqa: RUF012  # as MONAI declares it
 
     def __init__(self, synthetic: SyntheticDataset, prob: float = 0.1, pool: int = 64) -> None:
-        RandomizableTransform.__init__(self, _probability(prob))
+        RandomizableTransform.__init__(self, probability(prob))
         if isinstance(pool, bool) or not isinstance(pool, int) or pool < 1:
             msg = f"pool must be a positive number of volumes, got {pool!r}"
             raise DataError(msg)
@@ -102,7 +102,7 @@ class RandSyntheticVolume(RandomizableTransform):
         """
         if randomize:
             self.randomize()
-        pair = _tensor(image), None if label is None else _tensor(label)
+        pair = as_tensor(image), None if label is None else as_tensor(label)
         if not self._do_transform:
             return pair
         item = self.drawn()
@@ -144,7 +144,7 @@ class RandSyntheticVolumed(RandomizableTransform, MapTransform, InvertibleTransf
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, _probability(prob))
+        RandomizableTransform.__init__(self, probability(prob))
         if len(self.keys) > len(PARTS):
             msg = f"keys must be that of the image and that of the label, got {self.keys}"
             raise DataError(msg)
@@ -169,7 +169,7 @@ class RandSyntheticVolumed(RandomizableTransform, MapTransform, InvertibleTransf
         is_synthetic = bool(self._do_transform and present)
         name = file_name(d[present[0]]) if present else ""
         for key in present:
-            d[key] = _tensor(d[key])
+            d[key] = as_tensor(d[key])
         item = None
         if is_synthetic:
             self.replace.randomize()
@@ -191,15 +191,7 @@ class RandSyntheticVolumed(RandomizableTransform, MapTransform, InvertibleTransf
         Raises:
             DataError: for a synthetic sample, which has no earlier state.
         """
-        d = dict(data)
-        for key in self.key_iterator(d):
-            if file_name(d[key]).startswith("nvgen:") or d.get("synthetic", 0):
-                msg = (
-                    f"`{key}` is synthetic, so there is no real sample to go back to; keep the "
-                    "samples with `synthetic` 0 before you invert"
-                )
-                raise DataError(msg)
-        return d
+        return refuse_inverse(self, data)
 
 
 RandSyntheticVolumeD = RandSyntheticVolumeDict = RandSyntheticVolumed
@@ -231,12 +223,35 @@ def replacement(item: Mapping[str, Any], part: str, replaced: torch.Tensor) -> t
     return cast
 
 
-def _tensor(value: Any) -> torch.Tensor:
+def refuse_inverse(transform: MapTransform, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    """A real sample as it is.
+
+    Raises:
+        DataError: for a synthetic sample, which has no earlier state.
+    """
+    d = dict(data)
+    for key in transform.key_iterator(d):
+        if file_name(d[key]).startswith("nvgen:") or d.get("synthetic", 0):
+            msg = (
+                f"`{key}` is synthetic, so there is no real sample to go back to; keep the "
+                "samples with `synthetic` 0 before you invert"
+            )
+            raise DataError(msg)
+    return d
+
+
+def as_tensor(value: Any) -> torch.Tensor:
+    """An array or tensor as what MONAI tracks: a MetaTensor, unless tracking is off."""
     tensor: torch.Tensor = convert_to_tensor(value, track_meta=get_track_meta())
     return tensor
 
 
-def _probability(prob: float) -> float:
+def probability(prob: float) -> float:
+    """A probability as it was given.
+
+    Raises:
+        RatioError: unless it is a number in [0, 1].
+    """
     # MONAI clamps silently.
     if isinstance(prob, bool) or not isinstance(prob, (int, float)) or not 0 <= prob <= 1:
         hint = (

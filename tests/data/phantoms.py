@@ -23,6 +23,7 @@ from nvgen_aug.recipe import Recipe
 from nvgen_aug.source import SourceStats
 from nvgen_aug.source import VolumeSource
 from nvgen_aug.spec import VolumeSpec
+from nvgen_aug.volume import Blob
 from nvgen_aug.volume import SyntheticVolume
 
 KEYS = ("image", "label")
@@ -34,13 +35,14 @@ LABELS = LabelMap({"organ": 1, "lesion": 2}, others="background")
 class PhantomSource(VolumeSource):
     """A phantom behind the seam, without a process; it can be pickled."""
 
-    __slots__ = ("_generator", "broken", "error", "fetched", "has_labels", "prefetched")
+    __slots__ = ("_generator", "blobs", "broken", "error", "fetched", "has_labels", "prefetched")
 
     def __init__(self, *, has_labels: bool = True) -> None:
         self._generator = PhantomGenerator()
         self.has_labels = has_labels
         self.fetched: list[VolumeSpec] = []
         self.prefetched: list[VolumeSpec] = []
+        self.blobs: dict[str, Blob] = {}
         self.broken: set[int] = set()
         self.error: Exception = GenerationError("the phantom was told to fail")
 
@@ -53,7 +55,7 @@ class PhantomSource(VolumeSource):
         self.fetched.append(spec)
         if spec.seed in self.broken:
             raise self.error
-        whole = self._generator.generate(spec).volume
+        whole = self._generator.generate(spec, self.blobs.get(spec.mask or "")).volume
         if isinstance(crop, CropRule):
             crop = crop.resolve(whole.shape, whole.label, self.card.vocabulary)
         part = whole.cropped(crop)
@@ -62,7 +64,9 @@ class PhantomSource(VolumeSource):
         return part
 
     def put(self, array: Any, affine: Any) -> str:
-        raise NotImplementedError
+        blob = Blob(array, affine)
+        self.blobs[blob.digest()] = blob
+        return blob.digest()
 
     def prefetch(self, specs: Sequence[VolumeSpec]) -> None:
         self.prefetched += specs
