@@ -195,9 +195,7 @@ class _Order:
             grid = recipe.grid(self.factors, seeds=seeds, variant=card.name)
             say(f"{grid}")
             # The source binds what the card leaves open: the mask of a bank.
-            cells = [
-                replace(cell, spec=source.resolve(cell.spec)) for cell in grid.resolved(card)
-            ]
+            cells = [replace(cell, spec=source.resolve(cell.spec)) for cell in grid.resolved(card)]
             names = [f"{self._name(card, cell.base)}_{cell.slug}" for cell in cells]
             if len({re.sub(r"[^A-Za-z0-9]", "", name) for name in names}) < len(names):
                 names = [f"{name}_{place:04d}" for place, name in enumerate(names)]

@@ -16,14 +16,15 @@ from ..crop import crop_from_text
 from ..errors import DataError
 from ..provenance import Provenance
 from ..spec import VolumeSpec
+from ..volume import Blob
 from .record_file import RecordFile
 from .terminal import answer
 from .terminal import say
+from .volume_files import read_label
 
 if TYPE_CHECKING:
     from ..cache import VolumeCache
     from ..evaluation.replayed import Replayed
-    from ..source import VolumeSource
     from ..volume import SyntheticVolume
 
 DIFFERENT = 3  # exit status; 1 is an error of the caller, 2 one of the arguments
@@ -45,6 +46,10 @@ def replay(
         Path | None,
         typer.Option(help="Folder that holds masks of the caller, and voxels to compare with."),
     ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="NIfTI label map that the volume was made for, if no cache holds it."),
+    ] = None,
     masks: Annotated[
         Path | None, typer.Option(help="Bank that the mask of the volume was chosen from.")
     ] = None,
@@ -61,7 +66,8 @@ def replay(
     Nothing is taken from a cache: the model makes it anew.
 
     Compared are the voxels beside the record, those in --cache, or else the SHA-256 that
-    the record names, which can only say `same` or `different`.
+    the record names, which can only say `same` or `different`. A crop whose SHA-256 is
+    another one is decoded alone, too, as it may have been where the record was written.
 
     Ends with status 0, with 3 if it is different, and with 1 if it cannot be made, for
     instance because the weights are others.
@@ -72,25 +78,28 @@ def replay(
       nvgen-aug replay runs/liver-30 --line 214
     """
     found = RecordFile.read(sys.stdin.read() if str(record) == "-" else record, line)
+    from ..evaluation.replayed import DIFFERENT as IS_DIFFERENT
+    from ..evaluation.replayed import SAME
+    from ..evaluation.replayed import compare_digest
+
     provenance = found.provenance
     if provenance.source != "synthetic":
         msg = f"`{provenance.uid}` is a real case, and only synthetic volumes can be made again"
         raise DataError(msg)
-    made = _made(provenance, cache, masks, device, threads)
+    blob = _mask(VolumeSpec.from_json(provenance.spec).mask, mask, masks, cache)
+    made = _made(provenance, blob, device, threads)
     result = _compared(made, found, cache)
+    if result.verdict == IS_DIFFERENT and result.differing < 0 and made.crop is not None:
+        say("its crop is decoded alone now, as from a latent in a cache")
+        alone = compare_digest(_crop_alone(provenance, blob, made.crop, device), provenance.content)
+        result = alone if alone.verdict == SAME else result
     answer([str(result)])
-    from ..evaluation.replayed import DIFFERENT as IS_DIFFERENT
-
     if result.verdict == IS_DIFFERENT:
         raise typer.Exit(DIFFERENT)
 
 
 def _made(
-    provenance: Provenance,
-    cache: Path | None,
-    masks: Path | None,
-    device: str,
-    threads: int | None,
+    provenance: Provenance, mask: Blob | None, device: str, threads: int | None
 ) -> SyntheticVolume:
     from ..assembly import open_source  # heavy, and --help does without it
 
@@ -102,7 +111,7 @@ def _made(
         import torch
 
         torch.set_num_threads(threads)
-    with open_source(provenance.variant, device=device, masks=masks) as source:
+    with open_source(provenance.variant, device=device) as source:
         card = source.card
         if card.weights_digest != provenance.weights_digest:
             msg = (
@@ -116,8 +125,8 @@ def _made(
                 f"the generator has changed since: it was {provenance.generator}, and is "
                 f"{card.generator_revision}"
             )
-        if spec.mask is not None and masks is None:
-            _put_mask(source, spec.mask, cache)
+        if mask is not None:
+            source.put(mask.array, mask.affine)
         return source.fetch(spec, _crop(provenance))
 
 
@@ -125,18 +134,52 @@ def _crop(provenance: Provenance) -> Crop | None:
     return crop_from_text(provenance.crop) if provenance.crop else None
 
 
-def _put_mask(source: VolumeSource, digest: str, cache: Path | None) -> None:
+def _crop_alone(
+    provenance: Provenance, mask: Blob | None, crop: Crop, device: str
+) -> SyntheticVolume:
+    """The crop, decoded without the rest: equal to rounding, and with another SHA-256."""
+    from ..assembly import load_generator  # heavy, and --help does without it
+
+    generator = load_generator(provenance.variant, device=device)
+    try:
+        spec = VolumeSpec.from_json(provenance.spec)
+        return generator.decode(generator.generate(spec, mask).latent, crop)
+    finally:
+        generator.close()
+
+
+def _mask(
+    digest: str | None, file: Path | None, bank: Path | None, cache: Path | None
+) -> Blob | None:
+    """The caller's mask that the volume was made for, if it was made for one."""
+    if digest is None:
+        return None
+    if file is not None:
+        blob: Blob | None = Blob(*read_label(file))
+        assert blob is not None
+        if blob.digest() != digest:
+            msg = (
+                f"{file} is the mask {blob.digest()[:16]}…, and the volume was made for "
+                f"{digest[:16]}…; give that file, as it was then"
+            )
+            raise DataError(msg)
+        return blob
     blob = None
     if cache is not None:
         with _opened(cache) as folder:
             blob = folder.get_blob(digest)
+    if blob is None and bank is not None:
+        from ..generators.maisi.masks.bank.bank import MaskBank  # heavy, and --help does without
+
+        blob = MaskBank.open(bank).blob(digest)
     if blob is None:
         msg = (
             f"the volume was made for the caller's mask {digest[:16]}…, which is not here; "
-            "--cache names the folder that holds it, and --masks the bank it was chosen from"
+            "--cache names the folder that holds it, --mask its file, or --masks the bank it was "
+            "chosen from"
         )
         raise DataError(msg)
-    source.put(blob.array, blob.affine)
+    return blob
 
 
 def _compared(made: SyntheticVolume, found: RecordFile, cache: Path | None) -> Replayed:
@@ -146,7 +189,8 @@ def _compared(made: SyntheticVolume, found: RecordFile, cache: Path | None) -> R
     if found.files is not None:
         image, label = found.files.read()
         channels = image[None] if image.ndim == 3 else np.moveaxis(image, -1, 0)
-        return compare(made, channels, None if label is None else label[None])
+        affine = found.files.affine()
+        return compare(made, channels, None if label is None else label[None], affine)
     if cache is not None:
         with _opened(cache) as folder:
             held = folder.get_volume(found.provenance.uid, _crop(found.provenance))

@@ -88,6 +88,11 @@ class VolumeFiles:
         """Image and label `[X, Y, Z]`, or `[X, Y, Z, C]` for several channels."""
         return _voxels(self.image), _voxels(self.label) if self.label.exists() else None
 
+    def affine(self) -> NDArray[np.float64]:
+        """Voxel to world in mm, `[4, 4]`, as the image has it."""
+        picture: Any = import_module("nibabel").load(self.image)
+        return np.asarray(picture.affine, np.float64)
+
     def write(self, volume: SyntheticVolume, spec: VolumeSpec, card: VariantCard | None) -> None:
         """Put a volume here, over what was here.
 

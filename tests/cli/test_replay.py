@@ -89,6 +89,48 @@ def test_many_voxels_off_by_one_are_another_volume() -> None:
     assert compare(VOLUME, shifted, VOLUME.label).verdict == "different"
 
 
+@pytest.mark.parametrize(("off", "verdict"), [(1, "same within rounding"), (2, "different")])
+def test_one_voxel_in_a_thousand_is_rounding_and_two_are_not(off: int, verdict: str) -> None:
+    made = SyntheticVolume(
+        np.zeros((1, 10, 10, 10), np.int16), None, VOLUME.affine, VOLUME.provenance
+    )
+    image = made.image.copy()
+    image.flat[:off] = -1
+    assert compare(made, image, None).verdict == verdict
+
+
+def test_an_image_that_was_moved_is_another_one(
+    image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    untyped: Any = nibabel
+    old = untyped.load(image)
+    moved = old.affine + np.diag([0.0, 0.0, 1.0, 0.0])
+    untyped.save(untyped.Nifti1Image(np.asarray(old.dataobj), moved), image)
+    status, out, _ = ran(capsys, "replay", str(image))
+    assert status == 3
+    assert out.endswith("it lies elsewhere: the affines differ")
+
+
+def test_a_crop_that_was_decoded_alone_is_the_same_when_it_is_decoded_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crop = Crop((1, 2, 3), (4, 4, 4))
+    decode = PhantomGenerator.decode
+
+    def rounded(self: PhantomGenerator, latent: Any, crop: Crop | None = None) -> SyntheticVolume:
+        part = decode(self, latent, crop)
+        part.image.flat[0] += crop is not None
+        return part
+
+    monkeypatch.setattr(PhantomGenerator, "decode", rounded)
+    generator = PhantomGenerator()
+    part = generator.decode(generator.latent(VolumeSpec("phantom", seed=1, size=(8, 8, 8))), crop)
+    record = written(tmp_path, part.provenance.with_(content=part.digest()))
+    status, out, err = ran(capsys, "replay", record)
+    assert (status, out) == (0, "same: 64 voxels")
+    assert "decoded alone" in err
+
+
 def test_a_label_must_be_the_same_to_the_voxel() -> None:
     assert VOLUME.label is not None
     label = VOLUME.label.copy()
@@ -168,6 +210,23 @@ def test_a_mask_of_the_caller_is_taken_from_the_cache(
     assert (status, "--cache names the folder" in err) == (1, True)
     status, out, _ = ran(capsys, "replay", record, "--cache", str(tmp_path / "cache"))
     assert (status, out) == (0, "same: 512 voxels")
+
+
+def test_a_mask_of_the_caller_is_taken_from_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert VOLUME.label is not None
+    untyped: Any = nibabel
+    mask = tmp_path / "mask.nii.gz"
+    untyped.save(untyped.Nifti1Image(VOLUME.label[0], VOLUME.affine), mask)
+    out = tmp_path / "out"
+    ran(capsys, "generate", "phantom", "--out", str(out), "--mask", str(mask))
+    record = str(next(out.glob("*.json")))
+    assert ran(capsys, "replay", record, "--mask", str(mask))[:2] == (0, "same: 512 voxels")
+    other = tmp_path / "other.nii.gz"
+    untyped.save(untyped.Nifti1Image(VOLUME.label[0][::-1], VOLUME.affine), other)
+    status, _, err = ran(capsys, "replay", record, "--mask", str(other))
+    assert (status, "and the volume was made for" in err) == (1, True)
 
 
 def test_other_weights_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
