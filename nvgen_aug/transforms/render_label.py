@@ -98,8 +98,8 @@ class RandRenderLabel(RandomizableTransform):
         self.source = source
         self.pool = pool
         self.recipe = _checked(recipe or Recipe())
-        # A label of the default grid stands for all: what the variant can never follow is said now.
-        replace(self.recipe, mask="0" * 64).check(card)
+        # A label on the default grid stands for all: what can never be made is said now.
+        replace(self.recipe, mask="0" * 64, spacing=None).check(card)
         self.transform = transform
         self.on_failure = on_failure
         self.number = 0
