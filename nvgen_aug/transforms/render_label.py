@@ -131,11 +131,17 @@ class RandRenderLabel(RandomizableTransform):
         pair = as_tensor(image), as_tensor(label)
         if not self._do_transform:
             return pair
-        item = self.rendered(*pair)
+        item = self.rendered(*pair, is_placed=isinstance(label, MetaTensor))
         return (pair[0] if item is None else replacement(item, "image", pair[0])), pair[1]
 
-    def rendered(self, image: torch.Tensor, label: torch.Tensor) -> Item | None:
-        """A new image for a label, as an item; `None` if it failed and the sample stays."""
+    def rendered(self, image: torch.Tensor, label: torch.Tensor, *, is_placed: bool) -> Item | None:
+        """A new image for a label, as an item; `None` if it failed and the sample stays.
+
+        Args:
+            image: `[C, X, Y, Z]`.
+            label: `[1, X, Y, Z]`.
+            is_placed: Whether the label came with an affine; MONAI gives one to all others.
+        """
         name = file_name(label) or file_name(image)
         if label.ndim != 4 or label.shape[0] != 1 or image.shape[1:] != label.shape[1:]:
             msg = (
@@ -144,7 +150,9 @@ class RandRenderLabel(RandomizableTransform):
                 "EnsureChannelFirstd and Spacingd"
             )
             raise DataError(msg)
-        grid = UprightGrid.of(label, self.recipe.spacing, name)
+        grid = UprightGrid.of(
+            _affine(label) if is_placed else None, label.shape, self.recipe.spacing, name
+        )
         ids = grid.upright(self._ids(label, name))
         try:
             volume = self._made(grid, ids, name)
@@ -160,7 +168,7 @@ class RandRenderLabel(RandomizableTransform):
             raise DataError(msg)
         provenance = volume.provenance.with_(mask_parent=name, content=volume.digest())
         turned = SyntheticVolume(
-            np.ascontiguousarray(grid.back(volume.image)), None, grid.affine, volume.provenance
+            np.ascontiguousarray(grid.back(volume.image)), None, _affine(label), volume.provenance
         )
         item = synthetic_item(turned, None, provenance)
         if self.transform is None:
@@ -178,7 +186,8 @@ class RandRenderLabel(RandomizableTransform):
         """`[X, Y, Z]` ids of the vocabulary."""
         plain = label.as_tensor() if isinstance(label, MetaTensor) else label
         voxels = plain.detach().cpu().numpy()[0]
-        ids = voxels.astype(np.uint8)
+        with np.errstate(invalid="ignore"):  # NaN, which is told below
+            ids = voxels.astype(np.uint8)
         if not (ids == voxels).all():  # NaN is unequal to all
             wrong = voxels[ids != voxels].ravel()
             msg = (
@@ -266,6 +275,7 @@ class RandRenderLabeld(RandomizableTransform, MapTransform, InvertibleTransform)
         present = list(self.key_iterator(d))
         self.randomize(None)
         is_rendered = bool(self._do_transform and len(present) == len(self.keys))
+        is_placed = isinstance(d.get(self.keys[1]), MetaTensor)
         for key in present:
             d[key] = as_tensor(d[key])
         name = file_name(d[present[0]]) if present else ""
@@ -273,7 +283,7 @@ class RandRenderLabeld(RandomizableTransform, MapTransform, InvertibleTransform)
         if is_rendered:
             image, label = self.keys
             self.render.randomize()
-            item = self.render.rendered(d[image], d[label])
+            item = self.render.rendered(d[image], d[label], is_placed=is_placed)
             if item is not None:
                 d[image] = replacement(item, "image", d[image])
         if item is not None:
@@ -295,6 +305,13 @@ class RandRenderLabeld(RandomizableTransform, MapTransform, InvertibleTransform)
 
 
 RandRenderLabelD = RandRenderLabelDict = RandRenderLabeld
+
+
+def _affine(tensor: torch.Tensor) -> NDArray[np.float64]:
+    """Voxel to world in mm; that of plain tensors is the identity."""
+    if isinstance(tensor, MetaTensor):
+        return np.asarray(tensor.affine.detach().cpu(), np.float64)
+    return np.eye(4)
 
 
 def _checked(recipe: Recipe) -> Recipe:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from typing import final
 
 import nibabel.orientations as orientations
 import numpy as np
-import torch
-from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from ..errors import DataError
@@ -32,32 +31,33 @@ class UprightGrid:
 
     @classmethod
     def of(
-        cls, label: torch.Tensor, spacing: tuple[float, float, float] | None, name: str
+        cls,
+        affine: NDArray[np.float64] | None,
+        shape: Sequence[int],
+        spacing: tuple[float, float, float] | None,
+        name: str,
     ) -> UprightGrid:
         """The grid of a label.
 
         Args:
-            label: `[1, X, Y, Z]`.
+            affine: `[4, 4]`, voxel to world in mm, if the label has one.
+            shape: Of the label, `[1, X, Y, Z]`.
             spacing: mm per voxel of a label that has no affine.
             name: What errors call it.
 
         Raises:
             DataError: if there is neither an affine nor a spacing.
         """
-        if isinstance(label, MetaTensor):
-            affine = np.asarray(label.affine.detach().cpu(), np.float64)
-        elif spacing is not None:
-            affine = np.diag([*spacing, 1.0])
-        else:
+        if affine is None and spacing is None:
             msg = (
                 f"the label of `{name}` has no affine, so its spacing is not known; load it with "
                 "LoadImaged, or say recipe=Recipe(spacing=(x, y, z)) in mm"
             )
             raise DataError(msg)
+        placed = np.diag([*(spacing or ()), 1.0]) if affine is None else affine
         untyped: Any = orientations
-        turn = untyped.io_orientation(affine)
-        shape = tuple(label.shape[1:])
-        return cls(affine, affine @ untyped.inv_ornt_aff(turn, shape), turn)
+        turn = untyped.io_orientation(placed)
+        return cls(placed, placed @ untyped.inv_ornt_aff(turn, tuple(shape[1:])), turn)
 
     @property
     def spacing(self) -> tuple[float, float, float]:
