@@ -111,7 +111,7 @@ class RandRenderLabel(RandomizableTransform):
             self.number = int(self.R.randint(self.pool))
 
     def __call__(
-        self, image: NdarrayOrTensor, label: NdarrayOrTensor, randomize: bool = True
+        self, image: NdarrayOrTensor, label: NdarrayOrTensor | None = None, randomize: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The pair, or a synthetic image with the same label.
 
@@ -126,6 +126,9 @@ class RandRenderLabel(RandomizableTransform):
             LabelError: for an id that stands for no label of the variant.
             GenerationError: if the generator failed and `on_failure` is `"raise"`.
         """
+        if label is None:  # optional in the signature alone, as MONAI's transforms take one datum
+            msg = "a label is needed, since the image is made for it; call with (image, label)"
+            raise DataError(msg)
         if randomize:
             self.randomize()
         pair = as_tensor(image), as_tensor(label)
