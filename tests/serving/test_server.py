@@ -93,7 +93,7 @@ def assert_it_lives(address: str) -> None:
         b"GET / HTTP/1.1\r\n\r\n",
         struct.pack(">4sBI", b"nvga", m.PROTOCOL, 2**32 - 1),
         struct.pack(">4sBI", b"nvga", m.PROTOCOL, 4) + b"\x80\x04N.",
-        struct.pack(">4sBI", b"nvga", 7, 0),
+        struct.pack(">4sBI", b"nvga", 77, 0),
         wire.frame(m.Done(1)),
         wire.frame(m.Launch("os:abort", "{}", "/", 1, "{}")),
         wire.frame(m.Put(1, "|O", (1, 1, 1), (1.0,) * 16)),
@@ -114,8 +114,9 @@ def test_nonsense_ends_the_connection_and_not_the_server(
 
 def test_a_client_of_another_protocol_is_told_so(running: tuple[Server, str]) -> None:
     with raw_connection(running[1]) as connection:
-        connection.sendall(struct.pack(">4sBI", b"nvga", 7, 0))
-        with pytest.raises(SourceError, match=f"speaks protocol 7, this one {m.PROTOCOL}; use one release"):
+        connection.sendall(struct.pack(">4sBI", b"nvga", 77, 0))
+        said = f"speaks protocol 77, this one {m.PROTOCOL}; use one release"
+        with pytest.raises(SourceError, match=said):
             wire.receive(connection, m.Welcome)
 
 
