@@ -12,11 +12,10 @@ from dataclasses import replace
 from typing import Any
 from typing import final
 
-from .ball import lesion_voxels
 from .envelope import Envelope
 from .envelope import Verdict
 from .errors import SpecError
-from .errors import did_you_mean
+from .legality import check
 from .spec import VolumeSpec
 
 
@@ -118,7 +117,7 @@ class VariantCard:
         if solver is None:
             is_reference = spec.numerics == "reference"
             solver = self.reference_solver if is_reference else self.default_solver
-        is_given = spec.mask is not None or self.binds_mask(spec)
+        is_given = self.has_mask(spec)
         draws = self.draws_labels and not is_given and not spec.image_only
         is_told = self.draws_labels or spec.mask is not None
         default = self.default_mask_steps
@@ -140,7 +139,7 @@ class VariantCard:
             # Two ways to ask for the same voxels must not have two keys.
             image_only=spec.image_only and is_told,
         )
-        self._check(resolved)
+        check(self, resolved)
         if resolved.allow_out_of_distribution and self.outside(resolved) is None:
             resolved = replace(resolved, allow_out_of_distribution=False)
         return resolved
@@ -172,165 +171,6 @@ class VariantCard:
         assert spec.spacing is not None
         assert spec.modality is not None
         return self.envelope.judge(spec.size, spec.spacing, spec.modality)
-
-    def _check(self, spec: VolumeSpec) -> None:
-        assert spec.size is not None
-        assert spec.spacing is not None
-        assert spec.modality is not None
-        assert spec.steps is not None
-        if any(n not in legal for n, legal in zip(spec.size, self.legal_sizes, strict=True)):
-            nearest = tuple(
-                min(legal, key=lambda m, n=n: (abs(m - n), m))  # type: ignore[misc]
-                for n, legal in zip(spec.size, self.legal_sizes, strict=True)
-            )
-            msg = f"`{self.name}` cannot make size {spec.size}; the nearest legal size is {nearest}"
-            raise SpecError(msg)
-        low, high = self.spacing_range
-        if not all(low <= mm <= high for mm in spec.spacing):
-            nearest_mm = tuple(min(max(mm, low), high) for mm in spec.spacing)
-            msg = (
-                f"`{self.name}` makes spacings of {low} to {high} mm, got {spec.spacing}; "
-                f"the nearest is {nearest_mm}"
-            )
-            raise SpecError(msg)
-        if spec.modality not in self.modalities:
-            msg = (
-                f"`{self.name}` has no modality `{spec.modality}`; "
-                f"{did_you_mean(spec.modality, self.modalities)}"
-            )
-            raise SpecError(msg)
-        if spec.solver not in self.solvers:
-            msg = f"solver must be one of {self.solvers}, got {spec.solver!r}"
-            raise SpecError(msg)
-        if spec.numerics == "reference" and spec.solver != self.reference_solver:
-            msg = (
-                f"numerics `reference` repeat NV-Generate, whose solver is "
-                f"`{self.reference_solver}`, got solver `{spec.solver}`; ask for numerics `exact`"
-            )
-            raise SpecError(msg)
-        if not self.steps_range[0] <= spec.steps <= self.steps_range[1]:
-            msg = f"steps must lie in {list(self.steps_range)}, got {spec.steps}"
-            raise SpecError(msg)
-        self._check_conditions(spec)
-        self._check_sizes(spec)
-        for name in spec.anatomy:
-            if name not in self.vocabulary:
-                msg = f"`{self.name}` has no label `{name}`; {did_you_mean(name, self.vocabulary)}"
-                raise SpecError(msg)
-        least, most = self.pathology_range
-        for name, diameter in spec.pathology:
-            if name not in self.pathology:
-                msg = (
-                    f"`{self.name}` cannot place `{name}`; {did_you_mean(name, self.pathology)}"
-                    if self.pathology
-                    else f"`{self.name}` cannot place lesions, got pathology `{name}`"
-                )
-                raise SpecError(msg)
-            if not least <= diameter <= most:
-                msg = f"`{name}` diameters are {least} to {most} mm, got {diameter}"
-                raise SpecError(msg)
-            # In a label that is drawn, a lesion is as near to its size as the anatomy lets it be;
-            # into a mask it is put at its size or not at all.
-            if self.has_mask(spec) or spec.mask_steps is not None:
-                lesion_voxels(name, diameter, spec.spacing)
-
-    def _check_conditions(self, spec: VolumeSpec) -> None:
-        if spec.mask is not None and not self.has_labels:
-            msg = (
-                f"`{self.name}` makes images alone and cannot follow a mask; leave `mask` out, or "
-                "use a variant with a ControlNet, such as `rflow-ct` or `tiny-brain`"
-            )
-            raise SpecError(msg)
-        self._check_changes(spec)
-        if (spec.anatomy or spec.pathology) and not self.gives_label(spec):
-            asked = [*spec.anatomy, *(name for name, _ in spec.pathology)]
-            msg = f"`{self.name}` draws no label, but {asked} must be in it; {self.ways_to_labels}"
-            raise SpecError(msg)
-        on_tumours = self.guides_tumours and self.gives_label(spec)
-        if spec.guidance and not (self.has_guidance or on_tumours):
-            msg = (
-                f"`{self.name}` does not know modalities, so it cannot be guided"
-                f"{' without a mask' if self.guides_tumours else ''}; "
-                f"leave guidance at 0, got {spec.guidance:g}"
-            )
-            raise SpecError(msg)
-        if spec.body_region is not None:
-            self._check_region(spec.body_region)
-        verdict = self.outside(spec)
-        if verdict is not None and not spec.allow_out_of_distribution:
-            msg = f"`{self.name}` was not trained for this: {'; '.join(verdict.reasons)}"
-            if verdict.row is not None:
-                assert verdict.spacing is not None
-                near = ", ".join(f"{mm:g}" for mm in verdict.spacing)
-                msg += (
-                    f"; it was compared with the row {verdict.row.text()}, and the nearest legal "
-                    f"volume has size {verdict.size} and spacing ({near})"
-                )
-            msg += "; allow_out_of_distribution=True makes it all the same"
-            raise SpecError(msg)
-
-    def _check_sizes(self, spec: VolumeSpec) -> None:
-        if spec.image_only and (spec.mask is not None or not self.has_images_alone):
-            what = "follows a mask" if spec.mask is not None else "always has a label"
-            msg = f"a volume of `{self.name}` that {what} is no image alone; leave out image_only"
-            raise SpecError(msg)
-        if spec.mask_steps is not None and not 1 <= spec.mask_steps <= self.steps_range[1]:
-            msg = f"mask_steps must lie in [1, {self.steps_range[1]}], got {spec.mask_steps}"
-            raise SpecError(msg)
-        asked = [name for name, _ in spec.organ_sizes]
-        if asked and spec.mask is not None:
-            msg = f"organ_sizes {asked} are for a mask that is drawn, but one was given; leave out "
-            raise SpecError(msg + "one of the two")
-        known = (*self.sized_organs, *self.sized_tumours)
-        if asked and (not known or spec.image_only):
-            msg = f"`{self.name}` draws no label map from sizes, got organ_sizes {asked}; "
-            raise SpecError(msg + (self.mask_networks or "leave them out"))
-        for name in asked:
-            if name not in known:
-                msg = f"`{self.name}` knows no size of `{name}`; {did_you_mean(name, known)}"
-                raise SpecError(msg)
-        if spec.mask_steps is None:
-            return
-        wanted = [name for name, size in spec.organ_sizes if size >= 0]
-        tumours = {*wanted, *spec.anatomy} & set(self.sized_tumours)
-        if len(tumours) > 1:
-            msg = (
-                f"more than one tumour requested where one is allowed: {sorted(tumours)}; the mask "
-                "networks draw one kind in a volume, so ask for one, or give a mask with both"
-            )
-            raise SpecError(msg)
-
-    def _check_changes(self, spec: VolumeSpec) -> None:
-        for name in ("augment_mask", "fit_mask"):
-            if getattr(spec, name) and not self.has_mask(spec):
-                msg = (
-                    f"{name} changes a mask, and this spec has none; give one, "
-                    "Recipe(mask=source.put(array, affine)), or leave it out"
-                )
-                raise SpecError(msg)
-        tumours = [name for name in spec.anatomy if name in self.pathology]
-        if spec.augment_mask and len(tumours) > 1:
-            msg = (
-                f"augment_mask moves one kind of tumour in a mask, and {tumours} are asked for; "
-                "ask for one of them in `anatomy`, or leave augment_mask out"
-            )
-            raise SpecError(msg)
-
-    def _check_region(self, region: tuple[str, str]) -> None:
-        if not self.body_regions:
-            msg = f"`{self.name}` is not told a body region, got {region}; leave body_region out"
-            raise SpecError(msg)
-        for name in region:
-            if name not in self.body_regions:
-                msg = (
-                    f"`{self.name}` has no body region `{name}`; "
-                    f"{did_you_mean(name, self.body_regions)}"
-                )
-                raise SpecError(msg)
-        first, last = (self.body_regions.index(name) for name in region)
-        if first > last:
-            msg = f"body_region must go from head to foot, {self.body_regions}, got {region}"
-            raise SpecError(msg)
 
     @property
     def ways_to_labels(self) -> str:

@@ -8,6 +8,7 @@
     ├── WeightsError         weights missing, truncated or of other shape
     ├── CacheError           a cache folder that cannot be used
     ├── GenerationError      the generator failed on a legal request
+    │   ├── QualityError         what it made failed the checks, as often as it was tried
     │   ├── OutOfMemory          it needs more memory than there is
     │   └── DeviceLost           its device cannot be used again by this process
     ├── BackendError         a way to run networks that is not there, or computes something else
@@ -63,6 +64,17 @@ class CacheError(NvgenError):
 
 class GenerationError(NvgenError):
     """The generator failed on a legal request."""
+
+
+class QualityError(GenerationError):
+    """What was made is nothing to hand out, and so was what was made in its place.
+
+    Attributes:
+        rejected: A reason for each thing that was wrong, for counting. It stays in the process
+            that raised the error.
+    """
+
+    rejected: tuple[str, ...] = ()
 
 
 class OutOfMemory(GenerationError):

@@ -34,7 +34,10 @@ class Provenance:
         mask_parent: What the label was made from: the name of a template, or the digest of a mask
             that was changed; empty for one that was taken as it is, whose parent is known to the
             caller alone.
-        quality: Checks that the volume has passed, such as `"finite"`.
+        quality: Checks that the volume has passed, such as `"finite"`; for one outside the
+            training data also what it failed.
+        attempts: How often it was made until it passed.
+        retry_seed: What it was drawn from in place of the spec's seed if that was more than once.
         content: SHA-256 of the voxels that were delivered, before any transform, as
             `SyntheticVolume.digest` has it; empty for a real sample.
         crop: `"x,y,z+sx,sy,sz"` if only a part was delivered.
@@ -67,6 +70,8 @@ class Provenance:
     licence: str = ""
     version: str = ""
     out_of_distribution: str = ""
+    attempts: int = 1
+    retry_seed: int = 0
 
     def to_json(self) -> str:
         """The record as one line of canonical JSON."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC
 from abc import abstractmethod
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from types import TracebackType
 from typing import TYPE_CHECKING
 from typing import Self
@@ -38,6 +40,8 @@ class SourceStats:
         seconds_generating: Time the model was busy.
         failures: Requests that ended in an error.
         unsaved: Volumes or masks that the cache could not keep.
+        rejected: How often something was wrong with a volume that was then made again or refused,
+            by reason.
     """
 
     fetched: int = 0
@@ -50,6 +54,7 @@ class SourceStats:
     failures: int = 0
     unsaved: int = 0
     crops: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def seconds_per_volume(self) -> float:

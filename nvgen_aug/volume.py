@@ -131,10 +131,17 @@ class Latent:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Generated:
-    """What one generation gives: the latent with its statistics, and the voxels."""
+    """What one generation gives: the latent with its statistics, and the voxels.
+
+    Args:
+        latent: With statistics.
+        volume: Its voxels.
+        rejected: Why earlier tries were thrown away, a reason for each thing that was wrong.
+    """
 
     latent: Latent
     volume: SyntheticVolume
+    rejected: tuple[str, ...] = ()
 
 
 @final

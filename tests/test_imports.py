@@ -21,7 +21,7 @@ PACKAGE = Path(nvgen_aug.__file__).parent
 CORE = (
     {"errors", "whole_file"},
     {"organ_sizes", "ball"},
-    {"spec", "share", "envelope", "condition", "lesions", "sizes"},
+    {"spec", "share", "envelope", "condition", "lesions", "sizes", "legality"},
     {"crop", "provenance", "card", "schedule", "pathology"},
     {"volume", "labels", "mix", "grid", "schedule_text"},
     {"source", "record", "recipe"},

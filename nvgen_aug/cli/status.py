@@ -131,16 +131,17 @@ def _view(address: str, found: Status | str) -> RenderableType:
     if isinstance(found, str):
         return Text(found, style="yellow")
     table = Table.grid(padding=(0, 2))
-    for line in _rows(address, found):
+    for line in rows_of(address, found):
         table.add_row(Text(line[0], style="dim"), Text(line[1]))
     return table
 
 
 def _lines(address: str, found: Status) -> list[str]:
-    return [f"{name:<12}{value}" for name, value in _rows(address, found)]
+    return [f"{name:<12}{value}" for name, value in rows_of(address, found)]
 
 
-def _rows(address: str, found: Status) -> list[tuple[str, str]]:
+def rows_of(address: str, found: Status) -> list[tuple[str, str]]:
+    """What a person is told of a server, each with its name."""
     age = f"up {_duration(found.uptime)}, {found.restarts} restarts"
     return [
         ("server", f"{address} (`{found.variant}`, process {found.pid})"),
@@ -150,10 +151,19 @@ def _rows(address: str, found: Status) -> list[tuple[str, str]]:
         ("made", f"{found.generated} generated, {found.decoded} decoded again"),
         ("hits", f"{found.hit_share:.0%} of {found.fetched} fetches, {found.joined} shared"),
         ("trouble", f"{found.failures} failed, {found.refused} put off, {found.unsaved} unsaved"),
+        ("quality", _quality(found)),
         ("memory", f"{found.memory / 1e6:.0f} MB, ran out of it {found.steps_down} times"),
         ("clients", f"{found.clients}, {found.free_slots} of {found.slots} ring slots free"),
         ("last error", found.last_error or "none"),
     ]
+
+
+def _quality(found: Status) -> str:
+    """What was wrong with volumes that were thrown away, the most frequent first."""
+    if not found.rejected:
+        return "no volume was thrown away"
+    counts = sorted(found.rejected.items(), key=lambda item: (-item[1], item[0]))
+    return "thrown away for " + ", ".join(f"{reason} ({number})" for reason, number in counts)
 
 
 def _state(found: Status) -> str:

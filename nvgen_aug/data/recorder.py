@@ -46,6 +46,8 @@ _OF_AN_ITEM = (
     "mask_source",
     "mask_parent",
     "quality",
+    "attempts",
+    "retry_seed",
     "licence",
     "version",
 )

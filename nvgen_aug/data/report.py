@@ -163,6 +163,9 @@ class BlendReport:
                 f"{self.source.seconds_generating:.1f} s, {self.source.hits} cache hits, "
                 f"{self.source.failures} failures"
             )
+            if self.source.rejected:
+                counts = ", ".join(f"{n} × {r}" for r, n in sorted(self.source.rejected.items()))
+                lines.append(f"volumes thrown away by the source's checks: {counts}")
         return "\n".join(lines)
 
     def _exposure(self, row: Exposure) -> str:

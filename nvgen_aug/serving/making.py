@@ -17,6 +17,7 @@ from ..crop import CropRule
 from ..errors import GenerationError
 from ..errors import NvgenError
 from ..errors import OutOfMemory
+from ..errors import QualityError
 from ..errors import SpecError
 from ..spec import VolumeSpec
 from ..volume import Blob
@@ -123,6 +124,7 @@ class Making:
         mask = self._mask(spec)
         began = perf_counter()
         made = self._job(what, lambda: self._maker.generate(spec, mask))
+        self._tally.rejected(made.rejected)
         self._tally.count(generated=1, seconds_generating=perf_counter() - began)
         self._save(key, made.volume, latent_key, made.latent)
         return made.volume
@@ -191,6 +193,8 @@ class Making:
                 made = work()
             except BaseException as error:  # even SystemExit: a dead thread would hang every caller
                 known = explained(error, what)
+                if isinstance(known, QualityError):
+                    self._tally.rejected(known.rejected)
                 # A request that cannot be made says nothing about the generator.
                 is_ill = isinstance(known, GenerationError)
                 self._tally.end(str(known) if is_ill else "")

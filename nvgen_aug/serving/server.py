@@ -173,6 +173,7 @@ class Server:
             joined=stats.joined,
             failures=stats.failures,
             unsaved=stats.unsaved,
+            rejected=stats.rejected,
             refused=refused,
             longest_wait=health.longest_wait,
             memory=memory_of_this_process(),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import fields
 from pathlib import Path
 from typing import final
@@ -29,6 +31,7 @@ class Status:
         is_busy: Whether one is being made.
         volumes_per_minute: Made, over the last five minutes.
         fetched, generated, decoded, hits, joined, failures, unsaved: As in `SourceStats`.
+        rejected: As in `SourceStats`.
         refused: Questions answered with "ask again later", because the queue was full.
         longest_wait: Seconds that the longest fetch so far waited.
         memory: Bytes that the generator's process has in memory.
@@ -62,6 +65,7 @@ class Status:
     restarts: int
     steps_down: int
     last_error: str
+    rejected: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def hit_share(self) -> float:
@@ -88,16 +92,25 @@ class Status:
     def metrics(self) -> str:
         """In the text form that Prometheus reads (exposition format 0.0.4)."""
         lines = []
-        for field in fields(self):
-            if field.name not in _METRICS:
+        for named in fields(self):
+            if named.name not in _METRICS:
                 continue
-            name, kind, text = _METRICS[field.name]
-            value = getattr(self, field.name)
+            name, kind, text = _METRICS[named.name]
+            value = getattr(self, named.name)
             lines += [
                 f"# HELP nvgen_{name} {text}",
                 f"# TYPE nvgen_{name} {kind}",
                 f'nvgen_{name}{{variant="{_escaped(self.variant)}"}} {float(value):.10g}',
             ]
+        name = "nvgen_rejected_total"
+        if self.rejected:
+            lines += [
+                f"# HELP {name} Faults of volumes that were thrown away.",
+                f"# TYPE {name} counter",
+            ]
+        for reason, number in sorted(self.rejected.items()):
+            told = f'variant="{_escaped(self.variant)}",reason="{_escaped(reason)}"'
+            lines.append(f"{name}{{{told}}} {number}")
         return "\n".join(lines) + "\n"
 
 

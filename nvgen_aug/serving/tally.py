@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from threading import Lock
@@ -86,6 +88,13 @@ class Tally:
             changed = {name: getattr(self._stats, name) + n for name, n in numbers.items()}
             seconds = self._stats.seconds_generating + seconds_generating
             self._stats = replace(self._stats, seconds_generating=seconds, **changed)
+
+    def rejected(self, reasons: Sequence[str]) -> None:
+        """Volumes were not fit to be handed out, for these reasons."""
+        with self._lock:
+            counts = Counter(self._stats.rejected)
+            counts.update(reasons)
+            self._stats = replace(self._stats, rejected=dict(counts))
 
     def begin(self) -> None:
         """The generator begins a job."""

@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 
 from nvgen_aug.assembly import serve
 from nvgen_aug.cli import app
+from nvgen_aug.cli.status import rows_of
 from nvgen_aug.serving import ServedSource
 from nvgen_aug.serving import lifecycle
+from nvgen_aug.serving.status import Status
 from tests.contracts.source import phantom
 
 COMMAND = CliRunner()
@@ -93,3 +95,15 @@ def test_where_no_server_runs_the_next_step_is_named(monkeypatch: pytest.MonkeyP
     done = COMMAND.invoke(app, ["status"])
     assert (done.exit_code, done.stdout) == (0, "")
     assert "start one with `nvgen-aug serve`" in done.stderr
+
+
+def test_what_was_wrong_with_volumes_that_were_thrown_away_is_counted(source: ServedSource) -> None:
+    assert re.search(r"quality +no volume was thrown away", run(source.address))
+    values = json.loads(run(source.address, "--json"))
+    del values["address"]
+    found = Status(**{**values, "rejected": {"tissue contrast": 1, "lesion contrast": 3}})
+    rows = dict(rows_of(source.address, found))
+    assert rows["quality"] == "thrown away for lesion contrast (3), tissue contrast (1)"
+    line = 'nvgen_rejected_total{variant="phantom",reason="lesion contrast"} 3\n'
+    assert line in found.metrics()
+    assert Status.from_json(found.to_json()) == found

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...card import VariantCard
 from ...crop import Crop
+from ...errors import QualityError
 from ...errors import SpecError
 from ...errors import WeightsError
 from ...errors import did_you_mean
@@ -31,12 +32,9 @@ from .engines.parts import Part
 from .engines.parts import parts_of
 from .engines.store import DEFAULT_FOLDER
 from .engines.store import EngineStore
-from .flow import SOLVERS
 from .masks.label_source import LabelSource
 from .masks.label_source import SourcedLabel
 from .masks.mask_model import MaskModel
-from .masks.size_vector import SIZED_ORGANS
-from .masks.size_vector import SIZED_TUMOURS
 from .masks.warped_template import Template
 from .networks import build_autoencoder
 from .networks import build_control
@@ -52,6 +50,9 @@ from .releases import CONTROL
 from .releases import FLOW
 from .sampler import Sampler
 from .statistics_mode import StatisticsMode
+from .tries import Tries
+from .tries import Try
+from .variant_card import card_of
 from .variants import VARIANTS
 from .variants import Variant
 from .velocity import ControlStep
@@ -139,8 +140,10 @@ class MaisiGenerator(Generator):
         self._decoding = Decoding(
             self._autoencoder, variant, mode, progress=lambda: self.on_progress()
         )
-        has_masks = mask_model is not None
-        self._card = replace(_card(variant, loaded.digest, has_masks), statistics=str(mode))
+        self._card = replace(
+            card_of(variant, loaded.digest, mask_model is not None),
+            statistics=str(mode),
+        )
         self._backend = open_backend(
             backend,
             device=self.device,
@@ -225,18 +228,22 @@ class MaisiGenerator(Generator):
         )
 
     def latent(self, spec: VolumeSpec, mask: Blob | None = None) -> Latent:
-        """Label map and latent of a spec; the decoder has not run yet."""
+        """Label map and latent of a spec: what `generate` tries first, before it is checked."""
         spec = self._card.resolve(spec)
-        sourced = self._labels.label(spec, mask)
+        return self._latent(spec, Try(1, spec.seed), mask)
+
+    def _latent(self, spec: VolumeSpec, now: Try, mask: Blob | None) -> Latent:
+        drawn = replace(spec, seed=now.seed)
+        sourced = self._labels.label(drawn, mask)
         self._sampler.on_step = self.on_progress
-        tensor = self._sampler.latent(spec, sourced.label) / self._scale_factor
-        check_finite(tensor, "latent", spec.seed)
+        tensor = self._sampler.latent(drawn, sourced.label) / self._scale_factor
+        check_finite(tensor, "latent", now.seed)
         return Latent(
             spec=spec,
             tensor=tensor[0].to("cpu", torch.float16).contiguous().numpy(),
             label=None if sourced.label is None else sourced.label[None],
             affine=sourced.affine,
-            provenance=self._provenance(spec, sourced),
+            provenance=self._provenance(spec, sourced).with_(**now.provenance()),
         )
 
     def decode(
@@ -268,13 +275,29 @@ class MaisiGenerator(Generator):
         return self._decoding.crop_share(latent, crop)
 
     def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
-        """Latent with the decoder's statistics, and the whole volume."""
-        latent = self.latent(spec, mask)
-        out = self.new_image(self._decoding.image_shape(latent))
-        volume, statistics = self._decoding.decode(latent, out=out)
-        if statistics is not None:
-            latent = latent.with_statistics(statistics)
-        return Generated(latent, volume)
+        """Latent with the decoder's statistics, and the whole volume, which has passed its checks.
+
+        Raises:
+            QualityError: It failed them as often as it was tried.
+        """
+        spec = self._card.resolve(spec)
+        tries = Tries(spec, self.variant, can_be_marked=self._card.outside(spec) is not None)
+        out = None
+        for now in tries:
+            try:
+                latent = self._latent(spec, now, mask)
+                if out is None:  # one for all tries: where it lies there may not be a second
+                    out = self.new_image(self._decoding.image_shape(latent))
+                volume, statistics = self._decoding.decode(latent, out=out)
+            except QualityError as error:
+                tries.failed(str(error))
+                continue
+            if statistics is not None:
+                latent = latent.with_statistics(statistics)
+            made = tries.judged(latent, volume)
+            if made is not None:
+                return made
+        raise tries.refusal()
 
     def _provenance(self, spec: VolumeSpec, sourced: SourcedLabel) -> Provenance:
         verdict = self._card.outside(spec)
@@ -292,55 +315,7 @@ class MaisiGenerator(Generator):
             seed=spec.seed,
             mask_source=sourced.source,
             mask_parent=sourced.parent,
-            quality="finite",  # `check_finite` refuses all others
             licence=self._card.licence,
             version=package_version(),
             out_of_distribution="" if verdict is None else "; ".join(verdict.reasons),
         )
-
-
-def _card(variant: Variant, digest: str, has_masks: bool) -> VariantCard:
-    is_chain = variant.solver == "ddpm"
-    return VariantCard(
-        name=variant.name,
-        weights_digest=digest,
-        generator_revision=variant.revision,
-        vocabulary=dict(variant.labels),
-        has_labels=variant.has_control,
-        modalities=dict(variant.modalities),
-        intensity=variant.intensity.unit,
-        licence=variant.licence.text(),
-        default_size=variant.size,
-        default_spacing=variant.spacing,
-        default_modality=variant.default_modality,
-        legal_sizes=variant.legal_sizes,
-        spacing_range=variant.spacing_range,
-        default_solver=variant.solver,
-        default_steps=variant.steps,
-        default_guidance=variant.guidance,
-        solvers=("ddpm",) if is_chain else SOLVERS,
-        reference_solver="ddpm" if is_chain else "euler",
-        reference_steps=variant.steps if is_chain else 30,
-        draws_labels=variant.draws_labels or has_masks,
-        has_images_alone=variant.release is not None,
-        sized_organs=SIZED_ORGANS if has_masks else (),
-        sized_tumours=SIZED_TUMOURS if has_masks else (),
-        default_mask_steps=variant.mask_steps if has_masks else None,
-        mask_networks=(
-            f"`nvgen-aug weights import {variant.name}` adds the networks that draw masks"
-            if variant.mask_model is not None and not has_masks
-            else ""
-        ),
-        aliases=dict(variant.aliases),
-        guides_tumours=variant.guides_tumours,
-        has_guidance=variant.flow.class_embeds is not None,
-        body_regions=variant.body_regions,
-        default_body_region=("chest", "abdomen") if variant.body_regions else None,
-        envelope=variant.envelope,
-        pathology=tuple(variant.hosts),
-        hosts={
-            name: tuple(organ for organ, number in variant.labels.items() if number in host.organs)
-            for name, host in variant.hosts.items()
-        },
-        pathology_range=variant.pathology_range,
-    )

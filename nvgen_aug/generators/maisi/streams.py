@@ -7,7 +7,7 @@ import numpy as np
 # Numbers are part of what a seed means: a new kind takes the next one.
 ANATOMY, NOISE, LINK, AUGMENTATION, INSERTION = 1, 2, 3, 4, 5
 MASK_SIZES, MASK_NOISE, MASK_LINK = 6, 7, 8
-BANK = 9
+BANK, RETRY = 9, 10
 
 
 def stream(seed: int, kind: int) -> int:

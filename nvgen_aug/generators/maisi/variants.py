@@ -13,6 +13,10 @@ from typing import final
 from ...envelope import Envelope
 from . import releases
 from . import shapes
+from .checks import BRAIN_CHECKS
+from .checks import CT_CHECKS
+from .checks import NO_CHECKS
+from .checks import Checks
 from .envelope import BRAIN_ENVELOPE
 from .envelope import CT_ENVELOPE
 from .envelope import MR_ENVELOPE
@@ -96,6 +100,7 @@ class Variant:
         mask_steps: Default number of evaluations of the one that draws their latent.
         envelope: What it was trained on; `None` if `legal_sizes` says it all.
         release: Where its weights come from; `None` if they come with this package.
+        checks: What its volumes with a label must look like.
         window_alone, window_paired: How reference numerics decode an image alone, and one
             under a mask: edges in latent voxels, and share that neighbours have in common.
     """
@@ -131,6 +136,7 @@ class Variant:
     mask_steps: int = 1000
     envelope: Envelope | None = None
     release: Release | None = None
+    checks: Checks = NO_CHECKS
     window_alone: Window = ((80, 80, 80), 0.4)
     window_paired: Window = ((48, 48, 48), 0.6666)
 
@@ -166,6 +172,7 @@ TINY_BRAIN: Final = Variant(
     # No farther from the end of the flow than Euler at 30: benchmarks/results/solvers.md.
     solver="ab2",
     steps=12,
+    checks=BRAIN_CHECKS,
 )
 
 # A volume outside [-1000, 1000] HU does not exist in the family.
@@ -201,6 +208,7 @@ RFLOW_CT: Final = Variant(
     guides_tumours=True,
     body=BODY,
     aliases=CT_ALIASES,
+    checks=CT_CHECKS,
     mask_model=shapes.MASK_MODEL,
     envelope=CT_ENVELOPE,
     release=releases.RFLOW_CT,
@@ -236,6 +244,7 @@ RFLOW_MR: Final = replace(
     has_control=False,
     body=None,
     aliases={},
+    checks=NO_CHECKS,
     mask_model=None,
     envelope=MR_ENVELOPE,
     release=releases.RFLOW_MR,
