@@ -15,7 +15,9 @@ from .terminal import say
 
 def serve(
     variant: Annotated[str, typer.Argument(help="Model, `phantom` among them.")],
-    device: Annotated[str, typer.Option(help="Where the model runs: cpu or cuda:N.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="Where the model runs: cpu, cuda:N, or several: cuda:0,cuda:1.")
+    ] = "cpu",
     backend: Annotated[
         str, typer.Option(help="How networks run: eager, compiled, tensorrt or tensorrt-rtx.")
     ] = "eager",
@@ -70,7 +72,7 @@ def serve(
         serve_forever(
             variant,
             address=address,
-            device=device,
+            device=device.split(","),
             cache=cache,
             max_bytes=max_bytes,
             shared=shared or (),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
@@ -20,6 +21,7 @@ from ..errors import SourceError
 from ..source import SourceStats
 from ..source import VolumeSource
 from ..spec import VolumeSpec
+from ..volume import Blob
 from ..volume import SyntheticVolume
 from . import messages as m
 from . import wire
@@ -58,7 +60,7 @@ class Client(VolumeSource):
         SourceError: if the address is of another kind.
     """
 
-    __slots__ = ("_pools", "address", "timeout")
+    __slots__ = ("_others", "_pools", "address", "timeout")
 
     def __init__(self, address: str, timeout: float = 600.0) -> None:
         if not address.startswith(PREFIX) or len(address) == len(PREFIX):
@@ -70,6 +72,8 @@ class Client(VolumeSource):
         self.address = address
         self.timeout = float(timeout)
         self._pools: dict[int, Pool] = {}
+        # By address: of a server with several generators, those that are not at ours.
+        self._others: dict[str, Client] = {}
 
     @property
     def card(self) -> VariantCard:
@@ -100,16 +104,17 @@ class Client(VolumeSource):
         """
         resolved = self.resolve(spec)
         key = self.card.volume_key(resolved)
+        member = self._member(key)
         request = next(_requests)
         text, box = resolved.to_json(), wire.crop_to_json(crop)
         what = f"volume {key[:12]} (seed {resolved.seed})"
 
         def ask(seconds: float) -> SyntheticVolume:
-            with self._turn(what, seconds) as connection:
+            with member._turn(what, seconds) as connection:
                 connection.send(m.Fetch(request, text, box, max(seconds, 0.0)))
                 return connection.receive_volume(request, key)
 
-        return persistently(ask, self.timeout, what, self.address)
+        return persistently(ask, self.timeout, what, member.address)
 
     def put(self, array: NDArray[np.generic], affine: NDArray[np.float64]) -> str:
         """Hand over an array of the caller, `[X, Y, Z]`; its digest is for `VolumeSpec.mask`."""
@@ -117,13 +122,9 @@ class Client(VolumeSource):
         if blob.array.nbytes > m.MAX_PUT_BYTES:
             msg = f"an array may have {m.MAX_PUT_BYTES} bytes, this one has {blob.array.nbytes}"
             raise SourceError(msg)
-        dtype, place = blob.array.dtype.str, tuple(blob.affine.ravel().tolist())
-        question = m.Put(next(_requests), dtype, blob.array.shape, place)
-        digest = self._talk(question, m.Stored, flat(blob.array)).digest
-        if digest != blob.digest():
-            msg = "the array did not arrive as it was sent; put it again"
-            raise SourceError(msg)
-        return digest
+        for member in self._members():
+            member._hand_over(blob)
+        return blob.digest()
 
     def prefetch(self, specs: Sequence[VolumeSpec]) -> None:
         """Tell the server what comes next; it answers at once and begins when it is free.
@@ -132,15 +133,20 @@ class Client(VolumeSource):
         """
         seconds = min(self.timeout, SECONDS_FOR_ADVICE)
         with suppress(FetchTimeout):
-            card = self._card(seconds)
-            texts = tuple(card.resolve(spec).to_json() for spec in specs[: m.SPECS_PER_FRAME])
-            if texts:
-                self._talk(m.Prefetch(next(_requests), texts), m.Done, seconds=seconds)
+            card, texts = self._card(seconds), dict[Client, list[str]]()
+            for spec in map(card.resolve, specs[: m.SPECS_PER_FRAME]):
+                texts.setdefault(self._member(card.volume_key(spec)), []).append(spec.to_json())
+            for member, theirs in texts.items():
+                with suppress(FetchTimeout):
+                    question = m.Prefetch(next(_requests), tuple(theirs))
+                    member._talk(question, m.Done, seconds=seconds)
 
     def stats(self) -> SourceStats:
         """What the server has done so far, for all its clients."""
-        answer = self._talk(m.AskStats(next(_requests)), m.Stats)
-        return SourceStats(**json.loads(answer.values))
+        total = Counter[str]()
+        for member in self._members():
+            total.update(json.loads(member._talk(m.AskStats(next(_requests)), m.Stats).values))
+        return SourceStats(**total)
 
     def close(self) -> None:
         """Hang up; a later call connects anew."""
@@ -148,6 +154,8 @@ class Client(VolumeSource):
         while pool.idle:
             pool.idle.pop().close()
         self._pools.clear()
+        for other in self._others.values():
+            other.close()
 
     def __reduce__(self) -> tuple[type[Client], tuple[str, float]]:
         return Client, (self.address, self.timeout)
@@ -176,7 +184,8 @@ class Client(VolumeSource):
         Raises:
             NvgenError: whatever keeps it from doing so.
         """
-        self._talk(m.Prove(next(_requests)), m.Done)
+        for member in self._members():
+            member._talk(m.Prove(next(_requests)), m.Done)
 
     def _card(self, seconds: float) -> VariantCard:
         pool = self._pool()
@@ -202,6 +211,32 @@ class Client(VolumeSource):
                 return connection.receive_answer(kind, question.request)
 
         return persistently(ask, timeout, what, self.address)
+
+    def _hand_over(self, blob: Blob) -> None:
+        dtype, place = blob.array.dtype.str, tuple(blob.affine.ravel().tolist())
+        question = m.Put(next(_requests), dtype, blob.array.shape, place)
+        digest = self._talk(question, m.Stored, flat(blob.array)).digest
+        if digest != blob.digest():
+            msg = "the array did not arrive as it was sent; put it again"
+            raise SourceError(msg)
+
+    def _members(self) -> list[Client]:
+        """The clients of all generators of the server, this one among them."""
+        pool = self._pool()
+        if pool.card is None:
+            self._talk(m.Ping(next(_requests)), m.Done)
+        return [self._at(address) for address in pool.members] or [self]
+
+    def _member(self, key: str) -> Client:
+        """Whose volume this is: always the same one's, so that it is made once."""
+        members = self._members()
+        return members[int(key[:8], 16) % len(members)]
+
+    def _at(self, address: str) -> Client:
+        if address == self.address:
+            return self
+        # One step, so that two threads get the same one.
+        return self._others.setdefault(address, Client(address, self.timeout))
 
     def _turn(self, what: str, seconds: float) -> Turn:
         return Turn(self._pool(), self.address, seconds, what)

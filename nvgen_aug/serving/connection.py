@@ -47,11 +47,12 @@ MAX_VOXELS = 4 << 30
 
 @final
 class Pool:
-    """Of one process: connections that nobody uses now, the mapped ring, the card, and memory."""
+    """Of one process: idle connections, the mapped ring, memory, and what the server said."""
 
-    __slots__ = ("card", "idle", "memory", "ring")
+    __slots__ = ("card", "idle", "members", "memory", "ring")
 
     def __init__(self) -> None:
+        self.members: tuple[str, ...] = ()
         self.idle: list[Connection] = []
         self.ring: RingView | None = None
         self.card: VariantCard | None = None
@@ -262,7 +263,7 @@ class Connection:
         finally:
             for fd in fds:
                 os.close(fd)
-        pool.card, pool.ring = card, ring
+        pool.card, pool.ring, pool.members = card, ring, welcome.members
         return ring
 
     def _receive(self, kind: type[M], request: int) -> M:

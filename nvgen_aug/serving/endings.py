@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from threading import current_thread
 from threading import main_thread
@@ -35,10 +36,14 @@ def stop_signals() -> Iterator[int]:
         os.close(write)
 
 
-def watched(owner: int) -> int:
-    """A descriptor that can be read once the owner, our parent, is gone.
+def watched(owner: int, *, is_parent: bool = True) -> int:
+    """A descriptor that can be read once an owner is gone.
 
     Not the end of file of a pipe: forked workers of the owner would hold that open.
+
+    Args:
+        owner: Process id.
+        is_parent: Whether it is our parent, or some process that speaks with us just now.
 
     Raises:
         SourceError: if it is gone already.
@@ -47,9 +52,10 @@ def watched(owner: int) -> int:
         fd = os.pidfd_open(owner)
     except OSError:  # a sandbox that forbids it, or the owner is gone already
         fd, write = os.pipe()
-        Thread(target=_watch_parent, args=(owner, write), daemon=True).start()
+        Thread(target=_watch, args=(owner, is_parent, write), daemon=True).start()
         return fd
-    if os.getppid() != owner:  # gone before we looked, and its number may be somebody else's
+    # Gone before we looked, and its number may be somebody else's.
+    if is_parent and os.getppid() != owner:
         os.close(fd)
         msg = f"the owner, process {owner}, is gone"
         raise SourceError(msg)
@@ -67,8 +73,8 @@ def wake_when_orphaned() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
-def _watch_parent(owner: int, write: int) -> None:
-    while os.getppid() == owner:
+def _watch(owner: int, is_parent: bool, write: int) -> None:
+    while os.getppid() == owner if is_parent else Path(f"/proc/{owner}").exists():
         sleep(0.5)
     _poke(write)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,21 +17,14 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 from typing import Any
 from typing import final
 
-from ..card import VariantCard
-from ..crop import Crop
-from ..crop import CropRule
 from ..errors import ServerDied
 from ..errors import ServerUnavailable
 from ..errors import SourceError
-from ..source import SourceStats
-from ..source import VolumeSource
-from ..spec import VolumeSpec
-from ..volume import SyntheticVolume
 from . import messages as m
 from . import wire
 from .client import Client
@@ -37,33 +32,37 @@ from .connection import LOG_NAME
 from .connection import PREFIX
 from .connection import log_tail
 from .endings import stop_signals
+from .owners import OWNERS_NAME
+from .place import SHARED_NAME
 from .place import SOCKET_NAME
 from .place import addresses
+from .place import await_end
 from .place import claimed
 from .place import new_directory
 from .place import note_address
+from .place import only_one
+from .place import shared_directories
 from .resident import supervise
 from .restarts import Patience
+from .server import peer_of
 from .ward import SECONDS_TO_DRAIN
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-SECONDS_TO_LAST_FIGURES = 2.0
+SECONDS_TO_JOIN = 5.0
 
 
 @final
 class Resident:
-    """A supervised generator that this process started, and stops.
+    """A supervised generator that this process uses: its own, or one that it shares.
 
-    It needs no `__main__` guard and no thread here, and it dies with this process,
-    however that ends.
+    It needs no `__main__` guard and no thread here, and it dies with the last process
+    that uses it, however that ends.
 
     Args:
         factory: `module:function` that returns the engine, called in the generator's process.
-        arguments: Its keyword arguments, as JSON values.
+        arguments: Its keyword arguments, as JSON values; a list of them makes a generator of
+            each, all behind one address.
         patience: What is borne of the generator's process until it is replaced.
+        is_shared: Whether all processes of this user that ask for the very same use one.
 
     Raises:
         NvgenError: whatever the factory raised, in its own class.
@@ -77,16 +76,47 @@ class Resident:
     def __init__(
         self,
         factory: str,
-        arguments: Mapping[str, Any],
+        arguments: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         patience: Patience | None = None,
+        *,
+        is_shared: bool = False,
     ) -> None:
         if sys.platform != "linux":
             msg = f"`serve` needs Linux, this is {sys.platform}; use `open_source` in this process"
             raise SourceError(msg)
-        text = json.dumps(dict(arguments))
-        patience = patience or Patience()
+        launch = m.Launch(factory, _texts(arguments), "", os.getpid(), Patience().to_json())
+        if patience is not None:
+            launch = replace(launch, patience=patience.to_json())
+        if not is_shared:
+            self._start(launch, "")
+            return
+        name = _name(launch)
+        with only_one(bases(), name):
+            for directory in shared_directories(bases(), name):
+                if self._join(directory):
+                    return
+                # It ends just now, and may hold the device until then.
+                await_end(directory, SECONDS_TO_DRAIN * 2)
+            self._start(launch, name)
+
+    def _join(self, directory: Path) -> bool:
+        """Be one more owner of a server; false if it takes nobody any more."""
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            control.settimeout(SECONDS_TO_JOIN)
+            control.connect(os.fspath(directory / OWNERS_NAME))
+            self.address = wire.receive(control, m.Ready).address
+            self.pid = peer_of(control)[0]
+        except (EOFError, OSError, SourceError):
+            control.close()
+            return False
+        self._end = weakref.finalize(self, _leave, os.getpid(), control, self.pid, None, directory)
+        return True
+
+    def _start(self, launch: m.Launch, name: str) -> None:
         directory, lock = new_directory(bases())
         try:
+            (directory / SHARED_NAME).write_text(name, encoding="utf-8")
             process, control = _spawn(directory, lock)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
@@ -95,17 +125,18 @@ class Resident:
             os.close(lock)  # the server holds it now
         self.pid = process.pid
         self.address = f"{PREFIX}{directory / SOCKET_NAME}"
-        self._end = weakref.finalize(self, _stop, os.getpid(), process, directory)
-        launch = m.Launch(factory, text, str(directory), os.getpid(), patience.to_json())
+        self._end = weakref.finalize(
+            self, _leave, os.getpid(), control, self.pid, process, directory
+        )
+        seconds = Patience.from_json(launch.patience).start
         try:
-            with control:
-                control.settimeout(patience.start)
-                control.sendall(wire.frame(launch))
-                wire.receive(control, m.Ready)
+            control.settimeout(seconds)
+            control.sendall(wire.frame(replace(launch, directory=str(directory))))
+            wire.receive(control, m.Ready)
         except ServerDied as error:
             raise ServerDied(self._failed(f"{error}{log_tail(self.address)}")) from error
         except TimeoutError as error:
-            msg = f"the server was not ready within {patience.start:g} s{log_tail(self.address)}"
+            msg = f"the server was not ready within {seconds:g} s{log_tail(self.address)}"
             raise ServerUnavailable(self._failed(msg)) from error
         except (EOFError, OSError) as error:
             with suppress(subprocess.TimeoutExpired):
@@ -120,86 +151,15 @@ class Resident:
             raise
 
     def close(self) -> None:
-        """Stop the process after the volume it works on; a forked child leaves it alone."""
+        """Need it no more; the last one stops it, after the volume it works on.
+
+        A forked child leaves it alone.
+        """
         self._end()
 
     def _failed(self, msg: str) -> str:
         self.close()
         return msg
-
-
-@final
-class ServedSource(VolumeSource):
-    """A volume source whose generator lives in a process of its own.
-
-    A pickled copy, and a forked one, reach the same process; only the process that
-    started it stops it.
-
-    Args:
-        resident: The process.
-        source: How to reach it.
-    """
-
-    __slots__ = ("_figures", "_resident", "_source")
-
-    def __init__(self, resident: Resident, source: VolumeSource) -> None:
-        self._resident = resident
-        self._source = source
-        self._figures: SourceStats | None = None
-
-    @property
-    def pid(self) -> int:
-        """Process id of the server: of the supervisor, whose child is the generator."""
-        return self._resident.pid
-
-    @property
-    def address(self) -> str:
-        """Where other processes reach it: `open_source(address)`."""
-        return self._resident.address
-
-    @property
-    def card(self) -> VariantCard:
-        """What is known of the variant."""
-        return self._source.card
-
-    def resolve(self, spec: VolumeSpec) -> VolumeSpec:
-        """The spec with the variant's defaults filled in."""
-        return self._source.resolve(spec)
-
-    def fetch(self, spec: VolumeSpec, crop: Crop | CropRule | None = None) -> SyntheticVolume:
-        """The volume of a spec, or a part of it."""
-        return self._source.fetch(spec, crop)
-
-    def put(self, array: NDArray[np.generic], affine: NDArray[np.float64]) -> str:
-        """Hand over an array of the caller."""
-        return self._source.put(array, affine)
-
-    def prefetch(self, specs: Sequence[VolumeSpec]) -> None:
-        """Say what will be fetched next."""
-        self._source.prefetch(specs)
-
-    def stats(self) -> SourceStats:
-        """What the server has done so far, or had done when it was closed."""
-        return self._figures or self._source.stats()
-
-    def close(self) -> None:
-        """Hang up, and stop the server if this process started it."""
-        if self._figures is None:
-            # Asked by another client first: a server that hangs must not delay its own end.
-            with suppress(SourceError), Client(self.address, SECONDS_TO_LAST_FIGURES) as client:
-                client.stats()
-                self._figures = self._source.stats()
-        self._source.close()
-        self._resident.close()
-
-    def __copy__(self) -> ServedSource:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ServedSource:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _as_it_is, (self._source,)
 
 
 def data_home() -> Path:
@@ -228,7 +188,7 @@ def running() -> list[str]:
 
 def serve_here(
     factory: str,
-    arguments: Mapping[str, Any],
+    arguments: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     *,
     address: str | None = None,
     patience: Patience | None = None,
@@ -238,7 +198,7 @@ def serve_here(
 
     Args:
         factory: `module:function` that returns the engine, called in the generator's process.
-        arguments: Its keyword arguments, as JSON values.
+        arguments: Its keyword arguments, as JSON values; or a list of them, as `Resident` has it.
         address: `unix:` and a path in a directory that is private or does not exist yet;
             `None` makes a directory.
         patience: What is borne of that process.
@@ -248,7 +208,7 @@ def serve_here(
         SourceError: if another server has that address, or its directory is not private.
         NvgenError: whatever the factory raised, or the first volume.
     """
-    text = json.dumps(dict(arguments))
+    texts = _texts(arguments)
     wanted = None
     if address is not None:
         wanted = Path(Client(address).address.removeprefix(PREFIX)).absolute()
@@ -256,11 +216,11 @@ def serve_here(
     try:
         path = wanted or directory / SOCKET_NAME
         where = f"{PREFIX}{path}"
-        order = m.Begin(factory, text, where, supervisor=0, restarts=0, last_error="")
         with claimed(path), stop_signals() as stop:
             note_address(directory, where)
             supervise(
-                order,
+                factory,
+                texts,
                 path,
                 patience or Patience(),
                 [stop],
@@ -303,17 +263,52 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _stop(owner: int, process: subprocess.Popen[bytes], directory: Path) -> None:
+def _leave(
+    owner: int,
+    control: socket.socket,
+    pid: int,
+    process: subprocess.Popen[bytes] | None,
+    directory: Path,
+) -> None:
     if os.getpid() != owner:
         return
-    process.terminate()
-    try:
-        process.wait(SECONDS_TO_DRAIN * 2)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with control:
+        if not _is_last(control):
+            if process is not None:
+                # It is still our child, and somebody else's server: not a thing to warn of.
+                process.returncode = 0
+            return
+    if process is None:
+        if not await_end(directory, SECONDS_TO_DRAIN * 2):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    else:
+        process.terminate()  # heard already, unless it hangs or was never ready
+        try:
+            process.wait(SECONDS_TO_DRAIN * 2)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def _as_it_is(source: VolumeSource) -> VolumeSource:
-    return source
+def _is_last(control: socket.socket) -> bool:
+    """Take our leave of a server; whether it ends now, as one does that cannot answer."""
+    try:
+        control.settimeout(SECONDS_TO_JOIN)
+        control.sendall(wire.frame(m.Leave()))
+        return wire.receive(control, m.Left).owners == 0
+    except (EOFError, OSError, SourceError):
+        return True
+
+
+def _texts(arguments: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    each = [arguments] if isinstance(arguments, Mapping) else arguments
+    return tuple(json.dumps(dict(one), sort_keys=True) for one in each)
+
+
+def _name(launch: m.Launch) -> str:
+    """The same for two processes that would start the same server on this machine."""
+    around = (data_home(), os.environ.get("CUDA_VISIBLE_DEVICES"), sys.executable, __file__)
+    what = (launch.factory, *launch.arguments, launch.patience, *map(str, around))
+    return hashlib.sha256("\0".join(what).encode()).hexdigest()[:16]

@@ -35,13 +35,17 @@ class Hello(Message):
 @final
 @dataclass(frozen=True, slots=True)
 class Welcome(Message):
-    """The server's first answer; the descriptor of the ring comes with it."""
+    """The server's first answer; the descriptor of the ring comes with it.
+
+    `members` are the addresses of all generators of this server, of which this is one.
+    """
 
     protocol: int
     card: str
     ring: str
     slots: int
     slot_bytes: int
+    members: tuple[str, ...]
 
 
 @final
@@ -244,10 +248,10 @@ class Failure(Message):
 @final
 @dataclass(frozen=True, slots=True)
 class Launch(Message):
-    """What a supervisor is told: how its child makes its engine, and who owns them."""
+    """What a supervisor is told: how each child makes its engine, and who owns them."""
 
     factory: str
-    arguments: str
+    arguments: tuple[str, ...]
     directory: str
     owner: int
     patience: str
@@ -261,6 +265,7 @@ class Begin(Message):
     factory: str
     arguments: str
     address: str
+    members: tuple[str, ...]
     supervisor: int
     restarts: int
     last_error: str
@@ -283,11 +288,25 @@ class Ready(Message):
     address: str
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Leave(Message):
+    """An owner of a server needs it no more. Answered with `Left`."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Left(Message):
+    """How many owners a server still has; without any it ends now."""
+
+    owners: int
+
+
 _KINDS: tuple[type[Message], ...] = (
     *(Hello, Welcome, Fetch, Voxels, Piece, Taken, Put, Stored, Prefetch, Ping, Done),
     *(Resolve, Resolved),
     *(AskStats, Stats, Prove, AskStatus, AskMetrics, Report, Later, Failure),
-    *(Launch, Begin, Beat, Ready),
+    *(Launch, Begin, Beat, Ready, Leave, Left),
 )
 _PATHS = re.compile(r"""(?<=['"`])/[^'"`]+(?=['"`])|(?<![\w.~/<])/[^\s'"`:;,()]+""")
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
+from time import sleep
 
 from ..errors import SourceError
 from .connection import PREFIX
@@ -20,6 +22,8 @@ from .connection import PREFIX
 SOCKET_NAME = "socket"
 LOCK_NAME = "lock"
 ADDRESS_NAME = "address"
+SHARED_NAME = "shared"
+SECONDS_BETWEEN_LOOKS = 0.02
 # What `sun_path` holds, less its final zero.
 MAX_PATH_BYTES = 107
 
@@ -66,8 +70,63 @@ def addresses(bases: Sequence[Path]) -> list[str]:
             with suppress(OSError):
                 check_private(lock.parent)
                 if _is_held(lock):
-                    found.append(_address(lock.parent))
+                    found += _addresses(lock.parent)
     return list(dict.fromkeys(found))
+
+
+def shared_directories(bases: Sequence[Path], name: str) -> list[Path]:
+    """Directories of servers that run now and were started under a name, for others to use."""
+    found = []
+    for base in bases:
+        for lock in sorted(base.glob(f"{_start()}*/{LOCK_NAME}")):
+            with suppress(OSError, SourceError):
+                check_private(lock.parent)
+                is_it = (lock.parent / SHARED_NAME).read_text(encoding="utf-8") == name
+                if is_it and _is_held(lock):
+                    found.append(lock.parent)
+    return found
+
+
+def await_end(directory: Path, seconds: float) -> bool:
+    """Wait until the server of a directory is gone; false if it was not in time."""
+    deadline = monotonic() + seconds
+    with suppress(OSError):  # the directory goes with its server
+        while _is_held(directory / LOCK_NAME):
+            if monotonic() > deadline:
+                return False
+            sleep(SECONDS_BETWEEN_LOOKS)
+    return True
+
+
+@contextmanager
+def only_one(bases: Sequence[Path], name: str) -> Iterator[None]:
+    """Hold a lock among the processes of this user that look for a server of a name.
+
+    Raises:
+        SourceError: if there is nowhere to put it.
+    """
+    handle = None
+    while handle is None:
+        path, handle = _opened_lock(bases, f"{_start()}{name}.lock")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # Whoever held it took the file away: then this is a lock on nothing.
+            is_there = path.stat().st_ino == os.fstat(handle).st_ino
+        except FileNotFoundError:
+            is_there = False
+        except BaseException:
+            os.close(handle)
+            raise
+        if not is_there:
+            os.close(handle)
+            handle = None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        # Said aloud: a child forked meanwhile would hold the lock after our close.
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        os.close(handle)
 
 
 def note_address(directory: Path, address: str) -> None:
@@ -142,24 +201,41 @@ def claimed(path: Path) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
+def _opened_lock(bases: Sequence[Path], name: str) -> tuple[Path, int]:
+    for base in bases:
+        with suppress(OSError):
+            flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+            return base / name, os.open(base / name, flags, 0o600)
+    msg = f"no writable directory among {', '.join(map(str, bases))}; set XDG_RUNTIME_DIR to one"
+    raise SourceError(msg)
+
+
 def _start() -> str:
     return f"nvgen-{os.getuid()}-"
 
 
-def _address(directory: Path) -> str:
+def _addresses(directory: Path) -> list[str]:
+    """That of its socket, and of those of further generators beside it."""
     try:
-        return (directory / ADDRESS_NAME).read_text(encoding="utf-8")
+        path = Path((directory / ADDRESS_NAME).read_text(encoding="utf-8").removeprefix(PREFIX))
     except FileNotFoundError:
-        return f"{PREFIX}{directory / SOCKET_NAME}"
+        path = directory / SOCKET_NAME
+    others = sorted(path.parent.glob(f"{path.name}.[0-9]*"))
+    return [f"{PREFIX}{each}" for each in (path, *others)]
 
 
 def _sweep(base: Path, start: str) -> None:
+    """Take away what processes left that were killed: directories, and locks of `only_one`."""
     with suppress(OSError):
-        for stale in base.glob(f"{start}*/{LOCK_NAME}"):
+        for stale in (*base.glob(f"{start}*/{LOCK_NAME}"), *base.glob(f"{start}*.{LOCK_NAME}")):
             with suppress(OSError):
                 lock = os.open(stale, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
                 try:
-                    if _is_locked(lock):
+                    if not _is_locked(lock):
+                        continue
+                    if stale.parent == base:
+                        stale.unlink()
+                    else:
                         shutil.rmtree(stale.parent, ignore_errors=True)
                 finally:
                     os.close(lock)

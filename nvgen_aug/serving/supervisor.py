@@ -16,6 +16,9 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from threading import Lock
+from threading import Thread
 from time import monotonic
 from typing import final
 
@@ -167,3 +170,50 @@ class Supervisor:
             return m.Failure.of(error)
         why = f"the generator is started again, because {last}" if last else "it is being started"
         return m.Later(0, SECONDS_TO_COME_AGAIN, why)
+
+
+def serve_together(
+    supervisors: Sequence[Supervisor], stops: Sequence[int], on_ready: Callable[[], None]
+) -> None:
+    """Keep several children alive, each by a thread, until one of these descriptors can be read.
+
+    A child that dies is replaced while the others go on.
+
+    Args:
+        supervisors: One for each child.
+        stops: Descriptors.
+        on_ready: Called once, when the first of every child has made its canary.
+
+    Raises:
+        NvgenError: whatever kept a first child from being ready; the others are stopped, too.
+    """
+    failures: list[BaseException] = []
+    loading = set(supervisors)
+    lock = Lock()
+    end, poke = os.pipe()
+
+    def ready(supervisor: Supervisor) -> None:
+        with lock:
+            loading.discard(supervisor)
+            if loading:
+                return
+        on_ready()
+
+    def tend(supervisor: Supervisor) -> None:
+        try:
+            supervisor.serve_until([*stops, end], partial(ready, supervisor))
+        except BaseException as error:
+            failures.append(error)
+            os.write(poke, b"!")
+
+    threads = [Thread(target=tend, args=(each,), name="nvgen-supervisor") for each in supervisors]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        os.close(end)
+        os.close(poke)
+    if failures:
+        raise failures[0]

@@ -95,7 +95,7 @@ def assert_it_lives(address: str) -> None:
         struct.pack(">4sBI", b"nvga", m.PROTOCOL, 4) + b"\x80\x04N.",
         struct.pack(">4sBI", b"nvga", 77, 0),
         wire.frame(m.Done(1)),
-        wire.frame(m.Launch("os:abort", "{}", "/", 1, "{}")),
+        wire.frame(m.Launch("os:abort", ("{}",), "/", 1, "{}")),
         wire.frame(m.Put(1, "|O", (1, 1, 1), (1.0,) * 16)),
         wire.frame(m.Put(1, "|u1", (1 << 20, 1 << 20, 1), (1.0,) * 16)),
         wire.frame(m.Put(1, "|u1", (-1, 2, 2), (1.0,) * 16)),
