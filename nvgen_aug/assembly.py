@@ -25,14 +25,18 @@ from .serving import Resident
 from .serving import ServedSource
 from .serving import serve_here
 from .serving.connection import PREFIX
+from .serving.far_engine import far_engine
 from .serving.lifecycle import data_home
 from .serving.making import Masks
+from .serving.order import CLUSTER
+from .serving.order import CachePath
+from .serving.order import Order
 from .serving.restarts import Patience
 from .source import VolumeSource
 
+SECONDS_FOR_A_VOLUME = 600.0
+FACTORY = f"{__name__}:resident_engine"
 BACKENDS = ("eager", "compiled", "tensorrt", "tensorrt-rtx")
-
-CachePath = str | os.PathLike[str] | VolumeCache | None
 
 
 def load_generator(
@@ -77,26 +81,42 @@ def open_source(
     cache: CachePath = None,
     max_bytes: int | str | None = None,
     masks: str | os.PathLike[str] | None = None,
-    timeout: float = 600.0,
+    timeout: float = SECONDS_FOR_A_VOLUME,
     **options: Any,
 ) -> VolumeSource:
     """A volume source in this process, or the way to a server that runs already.
 
     Args:
-        name_or_address: A variant, or the address of a server: `"unix:/run/…"`.
+        name_or_address: A variant; the address of a server, `"unix:/run/…"`; or `"ray:"` and a
+            variant, which is made by actors of a Ray cluster, as docs/cluster.md has it.
         device: For a variant: where its networks run.
         cache: Where volumes are kept: a path, or a `VolumeCache`; read only for an address.
         max_bytes: Most bytes of a cache that is given as a path.
         masks: For a variant: a bank, as `nvgen-aug masks index` made it, of which a spec without
             a mask gets one.
-        timeout: For an address: seconds to wait for one volume.
-        **options: For a variant: as `load_generator` has them.
+        timeout: For an address or a cluster: seconds to wait for one volume.
+        **options: For a variant: as `load_generator` has them; for a cluster also `actors`,
+            `cluster` and `threads`, as `ClusterEngine` has them.
 
     Raises:
         SpecError: for an unknown variant, or an argument that only a variant can heed.
         DataError: for a bank that cannot be read.
         ServerUnavailable: on first use, if nobody answers at the address.
     """
+    if name_or_address.startswith(CLUSTER):
+        _check_variant(name_or_address.removeprefix(CLUSTER))
+        order = Order.of(
+            name_or_address,
+            FACTORY,
+            device=device,
+            cache=cache,
+            max_bytes=max_bytes,
+            masks=masks,
+            threads=options.pop("threads", None),
+            timeout=timeout,
+            options=options,
+        )
+        return far_engine(**order.each[0])
     if not name_or_address.startswith(PREFIX):
         _check_variant(name_or_address)
         bank = _bank(masks)  # before the weights, which take longer
@@ -115,26 +135,29 @@ def open_source(
 def serve(
     variant: str,
     *,
-    device: str = "cpu",
+    device: str | Sequence[str] = "cpu",
     cache: CachePath = None,
     max_bytes: int | str | None = None,
     masks: str | os.PathLike[str] | None = None,
     threads: int | None = None,
-    timeout: float = 600.0,
+    timeout: float = SECONDS_FOR_A_VOLUME,
     start_timeout: float = 600.0,
     hang_timeout: float = 600.0,
     **options: Any,
 ) -> ServedSource:
     """A volume source whose generator lives in a new process, for `DataLoader` workers.
 
-    The process belongs to the caller's: it ends with `close`, at the end of the `with`
-    block, or when the caller's process ends, however that happens. Copies reach the same
-    process; hand `address` to other ranks and let them `open_source` it. A generator that
-    crashes or hangs is replaced, and what was asked of it is asked again.
+    There is one such process for all processes of this user on this machine that ask for
+    the very same: the ranks of a distributed run each call `serve` and find their
+    machine's. It ends with the last `close`, at the end of the last `with` block, or when
+    the last caller's process ends, however that happens. Copies reach the same process. A
+    generator that crashes or hangs is replaced, and what was asked of it is asked again.
 
     Args:
-        variant: As in `load_generator`.
-        device: Where its networks run.
+        variant: As in `load_generator`, or `"ray:"` before it: the process then asks a Ray
+            cluster, and `open_source` says with which options.
+        device: Where its networks run. A list of GPUs puts a generator on each, all behind
+            one address; a volume is always made by the same one of them.
         cache: Where volumes are kept: a path, or a `VolumeCache`. The server writes it;
             this process and its workers read what is there without asking.
         max_bytes: Most bytes of a cache that is given as a path.
@@ -152,26 +175,22 @@ def serve(
         ServerDied: if it ended without a word.
         SourceError: on a system that is not Linux.
     """
-    _check_variant(variant)
-    if isinstance(cache, VolumeCache):
-        max_bytes = cache.stats().bound
-    path = cache.path if isinstance(cache, VolumeCache) else cache
-    arguments = {
-        "variant": variant,
-        "device": device,
-        "cache": _absolute(path),
-        "max_bytes": max_bytes,
-        "read_only": isinstance(cache, VolumeCache) and cache.read_only,
-        "remote": cache.remote if isinstance(cache, VolumeCache) else None,
-        "shared": [os.fspath(p) for p in cache.shared] if isinstance(cache, VolumeCache) else [],
-        "masks": _absolute(masks),
-        "threads": threads,
-        "options": {name: _jsonable(value) for name, value in options.items()},
-    }
-    reader = cache.reader() if isinstance(cache, VolumeCache) else path
+    _check_variant(variant.removeprefix(CLUSTER))
+    order = Order.of(
+        variant,
+        FACTORY,
+        device=device,
+        cache=cache,
+        max_bytes=max_bytes,
+        masks=masks,
+        threads=threads,
+        timeout=timeout,
+        options=options,
+    )
+    reader = cache.reader() if isinstance(cache, VolumeCache) else cache
     patience = Patience(start=start_timeout, hang=hang_timeout)
-    resident = Resident(f"{__name__}:resident_engine", arguments, patience)
-    _tell_licence(variant)
+    resident = Resident(order.factory, order.each, patience, is_shared=True)
+    _tell_licence(variant.removeprefix(CLUSTER))
     try:
         return ServedSource(resident, _behind_cache(Client(resident.address, timeout), reader))
     except BaseException:
@@ -183,7 +202,7 @@ def serve_forever(
     variant: str,
     *,
     address: str | None = None,
-    device: str = "cpu",
+    device: str | Sequence[str] = "cpu",
     cache: str | os.PathLike[str] | None = None,
     max_bytes: int | str | None = None,
     shared: Sequence[str | os.PathLike[str]] = (),
@@ -208,22 +227,22 @@ def serve_forever(
     Raises:
         SourceError: if another server has that address, or its directory is not private.
     """
-    _check_variant(variant)
-    arguments = {
-        "variant": variant,
-        "device": device,
-        "cache": _absolute(cache),
-        "max_bytes": max_bytes,
-        "read_only": False,
-        "shared": [str(Path(folder).absolute()) for folder in shared],
-        "remote": None if remote is None else [remote, {}],
-        "masks": _absolute(masks),
-        "threads": threads,
-        "options": {name: _jsonable(value) for name, value in options.items()},
-    }
+    _check_variant(variant.removeprefix(CLUSTER))
+    order = Order.of(
+        variant,
+        FACTORY,
+        device=device,
+        cache=cache,
+        max_bytes=max_bytes,
+        masks=masks,
+        threads=threads,
+        timeout=SECONDS_FOR_A_VOLUME,
+        options=options,
+    )
+    order = order.behind(shared, remote)
     serve_here(
-        f"{__name__}:resident_engine",
-        arguments,
+        order.factory,
+        order.each,
         address=address,
         patience=Patience(hang=hang_timeout),
         on_ready=on_ready,
@@ -320,11 +339,3 @@ def _bank(path: str | os.PathLike[str] | None) -> Masks | None:
     bank = import_module(".generators.maisi.masks.bank.bank", __package__).MaskBank
     opened: Masks = bank.open(path)
     return opened
-
-
-def _absolute(path: str | os.PathLike[str] | None) -> str | None:
-    return None if path is None else str(Path(path).absolute())
-
-
-def _jsonable(value: Any) -> Any:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value

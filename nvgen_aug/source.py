@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import fields
 from types import TracebackType
 from typing import TYPE_CHECKING
+from typing import Any
 from typing import Self
 from typing import final
 
@@ -60,6 +63,12 @@ class SourceStats:
     def seconds_per_volume(self) -> float:
         """Mean time of one generation, or 0 before the first."""
         return self.seconds_generating / self.generated if self.generated else 0.0
+
+    def __add__(self, other: SourceStats) -> SourceStats:
+        """What two generators have done so far together."""
+        names = [each.name for each in fields(self) if each.name != "rejected"]
+        sums: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in names}
+        return SourceStats(**sums, rejected=dict(Counter(self.rejected) + Counter(other.rejected)))
 
 
 class VolumeSource(ABC):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
@@ -86,11 +85,7 @@ class Client(VolumeSource):
         Raises:
             SpecError: if the variant cannot make it, or no mask of the bank fits.
         """
-        card = self.card
-        if spec.mask is not None or not card.mask_bank:
-            return card.resolve(spec)
-        question = m.Resolve(next(_requests), spec.to_json())
-        return VolumeSpec.from_json(self._talk(question, m.Resolved).spec)
+        return self._resolved(spec, self.timeout)
 
     def fetch(self, spec: VolumeSpec, crop: Crop | CropRule | None = None) -> SyntheticVolume:
         """The volume of a spec, or a part of it, in arrays of the caller's own.
@@ -134,7 +129,8 @@ class Client(VolumeSource):
         seconds = min(self.timeout, SECONDS_FOR_ADVICE)
         with suppress(FetchTimeout):
             card, texts = self._card(seconds), dict[Client, list[str]]()
-            for spec in map(card.resolve, specs[: m.SPECS_PER_FRAME]):
+            for given in specs[: m.SPECS_PER_FRAME]:
+                spec = self._resolved(given, seconds)
                 texts.setdefault(self._member(card.volume_key(spec)), []).append(spec.to_json())
             for member, theirs in texts.items():
                 with suppress(FetchTimeout):
@@ -143,10 +139,11 @@ class Client(VolumeSource):
 
     def stats(self) -> SourceStats:
         """What the server has done so far, for all its clients."""
-        total = Counter[str]()
+        total = SourceStats()
         for member in self._members():
-            total.update(json.loads(member._talk(m.AskStats(next(_requests)), m.Stats).values))
-        return SourceStats(**total)
+            said = member._talk(m.AskStats(next(_requests)), m.Stats).values
+            total += SourceStats(**json.loads(said))
+        return total
 
     def close(self) -> None:
         """Hang up; a later call connects anew."""
@@ -193,6 +190,13 @@ class Client(VolumeSource):
             self._talk(m.Ping(next(_requests)), m.Done, seconds=seconds)
         assert pool.card is not None
         return pool.card
+
+    def _resolved(self, spec: VolumeSpec, seconds: float) -> VolumeSpec:
+        card = self._card(seconds)
+        if spec.mask is not None or not card.mask_bank:
+            return card.resolve(spec)
+        question = m.Resolve(next(_requests), spec.to_json())
+        return VolumeSpec.from_json(self._talk(question, m.Resolved, seconds=seconds).spec)
 
     def _talk(
         self,

@@ -28,11 +28,11 @@ from ..volume import SyntheticVolume
 from . import messages as m
 from . import wire
 from .connection import has_input
-from .engine import Engine
 from .ring import Ring
 from .ring import flat
 from .ring import gather
 from .ring import send_with_ring
+from .servable import Servable
 from .shelf import Shelf
 from .status import Status
 from .workshop import EngineClosed
@@ -51,9 +51,10 @@ _log = logging.getLogger(__name__)
 class Host(Protocol):
     """What a conversation needs of its server."""
 
-    engine: Engine
+    engine: Servable
     ring: Ring
     shelf: Shelf
+    members: tuple[str, ...]
 
     def answering(self) -> AbstractContextManager[None]: ...
     def waiting(self) -> AbstractContextManager[bool]: ...
@@ -87,7 +88,8 @@ class Conversation:
             connection.sendall(wire.frame(m.Failure.of(error)))
             raise
         card = self._engine.card.to_json()
-        welcome = m.Welcome(m.PROTOCOL, card, ring.name, ring.slots, ring.slot_bytes)
+        members = self._host.members
+        welcome = m.Welcome(m.PROTOCOL, card, ring.name, ring.slots, ring.slot_bytes, members)
         send_with_ring(connection, wire.frame(welcome), ring)
         while True:
             connection.settimeout(None)  # between questions a client may be silent for hours

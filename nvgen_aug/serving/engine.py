@@ -25,12 +25,12 @@ from ..errors import DataError
 from ..errors import DeviceLost
 from ..errors import WrongProcess
 from ..source import SourceStats
-from ..source import VolumeSource
 from ..spec import VolumeSpec
 from ..volume import Blob
 from ..volume import SyntheticVolume
 from .making import Maker
 from .making import Masks
+from .servable import Servable
 from .shelf import Shelf
 from .tally import Health
 from .workshop import Workshop
@@ -44,7 +44,7 @@ MEMORY_BYTES = 256 << 20
 
 
 @final
-class Engine(VolumeSource):
+class Engine(Servable):
     """A generator behind the seam, made for many callers at once.
 
     Each distinct spec is made once however many ask for it. What somebody waits for

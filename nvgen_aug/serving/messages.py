@@ -14,7 +14,7 @@ from .. import errors
 from ..errors import NvgenError
 from ..errors import SourceError
 
-PROTOCOL = 3
+PROTOCOL = 4
 MAX_PUT_BYTES = 1 << 30
 SPECS_PER_FRAME = 256
 

@@ -27,10 +27,10 @@ from . import messages as m
 from . import wire
 from .conversation import SECONDS_TO_HANG_UP
 from .conversation import Conversation
-from .engine import Engine
 from .messages import without_paths
 from .ring import Ring
 from .ring import slots_for
+from .servable import Servable
 from .shelf import Shelf
 from .status import Status
 from .status import memory_of_this_process
@@ -68,17 +68,20 @@ class Server:
         ring: Shared memory for the voxels; by default with slots for the card's volumes.
         max_waiting: Fetches that may wait at a time.
         history: What came before.
+        members: Addresses of all generators behind this place; none if it is the only one.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Servable,
         listener: socket.socket,
         ring: Ring | None = None,
         *,
         max_waiting: int = MAX_WAITING,
         history: History | None = None,
+        members: tuple[str, ...] = (),
     ) -> None:
+        self.members = members
         self.engine = engine
         self.ring = ring or Ring(*slots_for(engine.card))
         self.shelf = Shelf(self.ring, has_labels=engine.card.has_labels)

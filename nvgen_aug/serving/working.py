@@ -18,7 +18,7 @@ from . import messages as m
 from . import wire
 from .endings import stop_signals
 from .endings import watched
-from .engine import Engine
+from .servable import Servable
 from .server import History
 from .server import Server
 from .ward import SECONDS_TO_DRAIN
@@ -42,7 +42,7 @@ def work(control: socket.socket, listener: socket.socket) -> None:
     try:
         module, _, name = begin.factory.partition(":")
         # The command comes from whoever assembles, so serving imports no generator.
-        engine: Engine = getattr(import_module(module), name)(**json.loads(begin.arguments))
+        engine: Servable = getattr(import_module(module), name)(**json.loads(begin.arguments))
     except Exception as error:
         _log.exception("the generator cannot be loaded")
         report.say(m.Failure.of(error))
@@ -58,13 +58,13 @@ def work(control: socket.socket, listener: socket.socket) -> None:
         engine.close(0.0)
 
 
-def _serve(engine: Engine, begin: m.Begin, report: _Report, listener: socket.socket) -> None:
+def _serve(engine: Servable, begin: m.Begin, report: _Report, listener: socket.socket) -> None:
     with stop_signals() as stop:
         gone = watched(begin.supervisor)
         # Ready is who has just made something, not who has a port open.
         engine.prove().result()
         history = History(begin.supervisor, begin.restarts, begin.last_error)
-        server = Server(engine, listener, history=history)
+        server = Server(engine, listener, history=history, members=begin.members)
         try:
             report.say(m.Ready(begin.address))
             with report.beating(engine):
@@ -95,7 +95,7 @@ class _Report:
         logging.shutdown()
         os._exit(DEVICE_LOST)
 
-    def beating(self, engine: Engine) -> _Beats:
+    def beating(self, engine: Servable) -> _Beats:
         return _Beats(self, engine)
 
 
@@ -103,7 +103,7 @@ class _Report:
 class _Beats:
     """A thread that says how the engine does, as long as the context lasts."""
 
-    def __init__(self, report: _Report, engine: Engine) -> None:
+    def __init__(self, report: _Report, engine: Servable) -> None:
         self._report = report
         self._engine = engine
         self._end = Event()

@@ -417,22 +417,45 @@ def test_a_bank_without_an_index_says_how_to_make_one(tmp_path: Path) -> None:
         open_source("phantom", masks=tmp_path)
 
 
-def test_a_server_binds_the_specs_of_its_clients_to_its_bank(tmp_path: Path) -> None:
+def bank_of_a_phantom(folder: Path) -> Blob:
+    """The only mask of a new bank of masks in a folder."""
     vocabulary = PhantomGenerator().card.vocabulary
     as_phantom = replace(variants.TINY_BRAIN, name="phantom", labels=vocabulary, hosts={})
     label = np.zeros((32, 32, 32), np.uint8)
     label[4:28, 4:28, 4:28] = 1
     label[8:20, 8:20, 8:20] = 2
-    write(tmp_path / "masks" / "a.nii.gz", label, 2.0)
-    index_masks(tmp_path / "masks", as_phantom).bank.save(tmp_path / "masks" / "nvgen-masks.json")
+    write(folder / "a.nii.gz", label, 2.0)
+    index_masks(folder, as_phantom).bank.save(folder / "nvgen-masks.json")
+    return Blob(label, np.diag([2.0, 2.0, 2.0, 1.0]))
+
+
+@pytest.mark.parametrize("device", ["cpu", ["cpu", "cpu"]], ids=["one", "two"])
+def test_a_server_binds_the_specs_of_its_clients_to_its_bank(
+    tmp_path: Path, device: str | list[str]
+) -> None:
+    mask = bank_of_a_phantom(tmp_path / "masks")
     asked = VolumeSpec("phantom", seed=1, anatomy=("organ",))
-    with serve("phantom", masks=tmp_path / "masks", cache=tmp_path / "cache") as source:
+    with serve(
+        "phantom", device=device, masks=tmp_path / "masks", cache=tmp_path / "cache"
+    ) as source:
         spec = source.resolve(asked)
-        assert spec.mask == Blob(label, np.diag([2.0, 2.0, 2.0, 1.0])).digest()
+        assert spec.mask == mask.digest()
         volume = source.fetch(asked)
-        np.testing.assert_array_equal(volume.label[0], label)  # type: ignore[index]
+        np.testing.assert_array_equal(volume.label[0], mask.array)  # type: ignore[index]
         assert volume.provenance.uid == source.card.volume_key(spec)
         source.fetch(asked)
         assert source.stats().hits == 1
         with pytest.raises(SpecError, match="1 lack `lesion`"):
             source.resolve(replace(asked, anatomy=("lesion",)))
+
+
+def test_what_is_announced_to_two_generators_is_bound_to_their_bank_and_made_once(
+    tmp_path: Path,
+) -> None:
+    bank_of_a_phantom(tmp_path / "masks")
+    specs = [VolumeSpec("phantom", seed=seed, anatomy=("organ",)) for seed in range(8)]
+    with serve("phantom", device=["cpu", "cpu"], masks=tmp_path / "masks") as source:
+        source.prefetch(specs)
+        for spec in specs:
+            source.fetch(spec)
+        assert source.stats().generated == len(specs)

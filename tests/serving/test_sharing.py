@@ -16,6 +16,7 @@ from nvgen_aug.assembly import serve
 from nvgen_aug.errors import SpecError
 from nvgen_aug.serving import Client
 from nvgen_aug.serving.lifecycle import running
+from nvgen_aug.source import SourceStats
 from tests.contracts.source import assert_same
 from tests.contracts.source import made_directly
 from tests.contracts.source import phantom
@@ -149,6 +150,12 @@ def test_two_devices_share_the_work_behind_one_address() -> None:
         digest = source.put(volume.label[0], volume.affine)
         for seed in seeds:  # each of them knows it
             source.fetch(phantom(seed, mask=digest))
+
+
+def test_what_two_generators_rejected_is_counted_by_reason() -> None:
+    one = SourceStats(generated=1, rejected={"empty": 1})
+    both = one + SourceStats(generated=2, rejected={"empty": 2, "dark": 1})
+    assert both == SourceStats(generated=3, rejected={"empty": 3, "dark": 1})
 
 
 def test_a_killed_generator_is_replaced_while_the_other_goes_on() -> None:
