@@ -43,7 +43,9 @@ class ReadyVolume(Generator):
         """The phantom's, without labels and with this size."""
         return self._card
 
-    def latent(self, spec: VolumeSpec, mask: Blob | None = None) -> Latent:
+    def latent(
+        self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+    ) -> Latent:
         """A latent that nobody decodes."""
         return Latent(
             spec=spec,
@@ -59,7 +61,9 @@ class ReadyVolume(Generator):
         np.copyto(image, self.image)
         return SyntheticVolume(image, None, latent.affine, latent.provenance).cropped(crop)
 
-    def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
+    def generate(
+        self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+    ) -> Generated:
         """The volume and its latent."""
         latent = self.latent(self._card.resolve(spec), mask)
         return Generated(latent, self.decode(latent))

@@ -61,6 +61,8 @@ class VariantCard:
         mask_networks: What would let this variant draw label maps; empty if it does, or never can.
         mask_bank: Digest of the bank of masks to which the source binds a spec without a mask;
             empty if it has none.
+        image_weights: SHA-256 of the weights with which it renders the subject of a given image in
+            another contrast; empty if it cannot.
         statistics: Whose statistics the decoder's norms use: `"full"`, the whole volume's, or a
             generator's word for others.
     """
@@ -102,6 +104,7 @@ class VariantCard:
     guides_tumours: bool = False
     hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mask_bank: str = ""
+    image_weights: str = ""
     notes: str = field(default="", compare=False)
 
     def resolve(self, spec: VolumeSpec) -> VolumeSpec:
@@ -117,7 +120,7 @@ class VariantCard:
         if solver is None:
             is_reference = spec.numerics == "reference"
             solver = self.reference_solver if is_reference else self.default_solver
-        is_given = self.has_mask(spec)
+        is_given = self.has_mask(spec) or spec.image is not None
         draws = self.draws_labels and not is_given and not spec.image_only
         is_told = self.draws_labels or spec.mask is not None
         default = self.default_mask_steps
@@ -150,14 +153,17 @@ class VariantCard:
 
     def gives_label(self, spec: VolumeSpec) -> bool:
         """Whether the volume of a spec comes with a label."""
-        is_given = self.draws_labels or spec.mask is not None
+        drawn = self.draws_labels and spec.image is None
+        is_given = drawn or spec.mask is not None
         return self.has_labels and is_given and not spec.image_only
 
     def binds_mask(self, spec: VolumeSpec) -> bool:
         """Whether the source will choose a mask of its bank for a spec."""
         can_draw = self.default_mask_steps is not None
         is_drawn = bool(spec.organ_sizes) or (can_draw and spec.mask_steps is not None)
-        return bool(self.mask_bank) and spec.mask is None and not is_drawn and not spec.image_only
+        # No mask of a bank is of the subject that an image shows.
+        is_free = spec.mask is None and spec.image is None and not spec.image_only
+        return bool(self.mask_bank) and is_free and not is_drawn
 
     def has_mask(self, spec: VolumeSpec) -> bool:
         """Whether a stored mask is the label of a spec, be it named or yet to be chosen."""
@@ -198,7 +204,10 @@ class VariantCard:
         if self.binds_mask(spec):
             msg = f"only a spec that is bound to a mask has a key; call `source.resolve`: {spec}"
             raise SpecError(msg)
-        text = "\n".join(("latent", spec.to_json(), self.weights_digest, self.generator_revision))
+        parts = ["latent", spec.to_json(), self.weights_digest, self.generator_revision]
+        if spec.image is not None:
+            parts.append(self.image_weights)
+        text = "\n".join(parts)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def volume_key(self, spec: VolumeSpec) -> str:

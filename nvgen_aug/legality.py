@@ -92,6 +92,12 @@ def _check_conditions(card: VariantCard, spec: VolumeSpec) -> None:
         )
         raise SpecError(msg)
     _check_changes(card, spec)
+    if spec.image is not None and not card.image_weights:
+        msg = (
+            f"`{card.name}` cannot follow an image; leave `image` out, or use a variant with "
+            "an image ControlNet, such as `tiny-brain`"
+        )
+        raise SpecError(msg)
     if (spec.anatomy or spec.pathology) and not card.gives_label(spec):
         asked = [*spec.anatomy, *(name for name, _ in spec.pathology)]
         msg = f"`{card.name}` draws no label, but {asked} must be in it; {card.ways_to_labels}"

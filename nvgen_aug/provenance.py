@@ -34,6 +34,8 @@ class Provenance:
         mask_parent: What the label was made from: the name of a template, or the digest of a mask
             that was changed; empty for one that was taken as it is, whose parent is known to the
             caller alone.
+        image_source: Digest of the image whose subject the volume shows, and what its voxels were
+            multiplied by if their unit was another; empty if it shows nobody in particular.
         quality: Checks that the volume has passed, such as `"finite"`; for one outside the
             training data also what it failed.
         attempts: How often it was made until it passed.
@@ -70,6 +72,7 @@ class Provenance:
     licence: str = ""
     version: str = ""
     out_of_distribution: str = ""
+    image_source: str = ""
     attempts: int = 1
     retry_seed: int = 0
 

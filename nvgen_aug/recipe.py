@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from typing import Any
 from typing import final
 
 import numpy as np
-import yaml
 
 from .card import VariantCard
 from .errors import SpecError
@@ -26,6 +24,8 @@ from .organ_sizes import SizeRange
 from .organ_sizes import size_ranges
 from .pathology import Lesions
 from .pathology import lesions_of
+from .recipe_file import flat
+from .recipe_file import read_table
 from .spec import VolumeSpec
 
 # Fields of a spec that are as the recipe has them, without chance.
@@ -67,6 +67,9 @@ class Recipe:
             choose from alike.
         organ_sizes: For organs and tumours of a label map that is drawn from sizes, one size or
             the least and the greatest: `{"liver": 0.5, "hepatic tumor": [0.1, 0.3]}`.
+        image: Digest of an image of the caller's, as `source.put` returned it, or several to
+            choose from alike; volumes show its subject in the contrast `modality`. With masks
+            there are as many of them, each of its image's subject, and both are drawn as one.
         steps, guidance, guidance_interval, solver, numerics, body_region,
         allow_out_of_distribution, mask_steps, image_only, augment_mask, fit_mask: As in
             `VolumeSpec`.
@@ -95,6 +98,7 @@ class Recipe:
     image_only: bool = False
     augment_mask: bool = False
     fit_mask: bool = False
+    image: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -105,10 +109,20 @@ class Recipe:
             if not self.modality:
                 msg = "modality must name at least one contrast, got an empty list"
                 raise SpecError(msg)
-        if isinstance(self.mask, Sequence) and not isinstance(self.mask, str):
-            put("mask", tuple(self.mask))
-            if not self.mask:
-                msg = "mask must be at least one digest from `source.put`, got an empty list"
+        for name in ("mask", "image"):
+            given: Any = getattr(self, name)
+            if isinstance(given, Sequence) and not isinstance(given, str):
+                put(name, tuple(given))
+                if not given:
+                    msg = f"{name} must be at least one digest from `source.put`, got an empty list"
+                    raise SpecError(msg)
+        if self.mask is not None and self.image is not None:
+            masks, images = len(_choices(self.mask)), len(_choices(self.image))
+            if masks != images:
+                msg = (
+                    "masks and images go in pairs, each mask of its image's subject, got "
+                    f"{masks} of mask and {images} of image"
+                )
                 raise SpecError(msg)
         for name in ("size", "spacing", "anatomy"):
             value = getattr(self, name)
@@ -120,7 +134,7 @@ class Recipe:
                     msg = f"{name} must be a list, got {value!r}"
                     raise SpecError(msg)
                 put(name, tuple(value))
-        given: Any = {} if self.pathology is None else self.pathology
+        given = {} if self.pathology is None else self.pathology
         if not isinstance(given, Mapping):
             msg = f"pathology must map label names to lesions, got {given!r}"
             raise SpecError(msg)
@@ -153,11 +167,15 @@ class Recipe:
             assert isinstance(kind, Lesions)
             diameters = kind.draw(rng)
             lesions += [(label, diameter) for diameter in diameters if has_pathology]
-        mask = self.mask
+        mask, image, which = self.mask, self.image, 0
         if isinstance(mask, tuple):
-            mask = mask[int(rng.integers(len(mask)))]
+            which = int(rng.integers(len(mask)))
+            mask = mask[which]
         sizes = tuple((name, wanted.draw(rng)) for name, wanted in self._sizes().items())
-        return self._spec(name, seed, modality, tuple(lesions), mask, sizes)  # type: ignore[arg-type]
+        if isinstance(image, tuple):
+            # One drawn for its mask already, or, without masks, now.
+            image = image[which if mask is not None else int(rng.integers(len(image)))]
+        return self._spec(name, seed, modality, tuple(lesions), mask, sizes, image)  # type: ignore[arg-type]
 
     def grid(
         self,
@@ -184,7 +202,8 @@ class Recipe:
 
     def gives_labels(self, card: VariantCard) -> bool:
         """Whether its volumes come with labels from the variant of a card."""
-        is_given = card.draws_labels or self.mask is not None
+        drawn = card.draws_labels and self.image is None
+        is_given = drawn or self.mask is not None
         return card.has_labels and is_given and not self.image_only
 
     def having(self, name: str, least: float = 0.0, below: float = math.inf) -> Recipe:
@@ -234,8 +253,12 @@ class Recipe:
     def check(self, card: VariantCard) -> None:
         """Raise `SpecError` now for anything that the card's variant can never make."""
         choices = self.modality if isinstance(self.modality, tuple) else (self.modality,)
-        masks = self.mask if isinstance(self.mask, tuple) else (self.mask,)
-        for modality, mask in product(choices, masks):
+        masks, images = _choices(self.mask), _choices(self.image)
+        if self.image is not None and self.mask is None:
+            masks = (None,) * len(images)
+        elif self.image is None:
+            images = (None,) * len(masks)
+        for modality, (mask, image) in product(choices, zip(masks, images, strict=True)):
             for end in (0, 1):
                 lesions = tuple(
                     (name, kind.diameter[end])
@@ -246,7 +269,7 @@ class Recipe:
                     (name, (wanted.low, wanted.high)[end]) for name, wanted in self._sizes().items()
                 )
                 name = self.variant or card.name
-                card.resolve(self._spec(name, 0, modality, lesions, mask, sizes))
+                card.resolve(self._spec(name, 0, modality, lesions, mask, sizes, image))
 
     def _sizes(self) -> dict[str, SizeRange]:
         found = sorted((self.organ_sizes or {}).items())
@@ -260,6 +283,7 @@ class Recipe:
         pathology: tuple[tuple[str, float], ...],
         mask: str | None,
         organ_sizes: tuple[tuple[str, float], ...],
+        image: str | None,
     ) -> VolumeSpec:
         return VolumeSpec(
             variant,
@@ -268,6 +292,7 @@ class Recipe:
             pathology=pathology,
             mask=mask,
             organ_sizes=organ_sizes,
+            image=image,
             **{name: getattr(self, name) for name in _HANDED_ON},
         )
 
@@ -278,7 +303,7 @@ class Recipe:
         Raises:
             SpecError: if the file cannot be read, or has keys that a recipe lacks.
         """
-        values = _read(path)
+        values = read_table(path)
         if "grid" in values:
             msg = f"{path} holds a grid; load it with Recipe.load_grid, or generate with --grid"
             raise SpecError(msg)
@@ -291,12 +316,12 @@ class Recipe:
         Raises:
             SpecError: if the file cannot be read, has no table `grid`, or is no recipe.
         """
-        values = _read(path)
+        values = read_table(path)
         factors = values.pop("grid", None)
         if not isinstance(factors, dict) or not factors:
             msg = f"{path} must have a table `grid` of factors, such as spacing = [1, 2]"
             raise SpecError(msg)
-        return cls._of(path, values), _flat(factors)
+        return cls._of(path, values), flat(factors)
 
     @classmethod
     def _of(cls, path: str | Path, values: dict[str, Any]) -> Recipe:
@@ -308,27 +333,5 @@ class Recipe:
         return cls(**values)
 
 
-def _read(path: str | Path) -> dict[str, Any]:
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        is_toml = path.suffix.lower() == ".toml"
-        values = tomllib.loads(text) if is_toml else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        msg = f"cannot read the recipe {path}: {error}"
-        raise SpecError(msg) from error
-    if not isinstance(values, dict):
-        msg = f"the recipe {path} may have keys with values, got {type(values).__name__}"
-        raise SpecError(msg)
-    return values
-
-
-def _flat(factors: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """`pathology.lesion = [6, 12]` is a table inside a table to TOML, and one name here."""
-    flat: dict[str, Any] = {}
-    for name, value in factors.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{before}{name}.")
-        else:
-            flat[f"{before}{name}"] = value
-    return flat
+def _choices(value: str | Sequence[str] | None) -> tuple[str | None, ...]:
+    return (value,) if value is None or isinstance(value, str) else tuple(value)

@@ -111,10 +111,10 @@ class VolumeSource(ABC):
 
     @abstractmethod
     def put(self, array: NDArray[np.generic], affine: NDArray[np.float64]) -> str:
-        """Hand over an array of the caller, such as a label to condition on.
+        """Hand over an array of the caller, such as a label or an image to condition on.
 
         Returns:
-            Its digest, for `VolumeSpec.mask`.
+            Its digest, for `VolumeSpec.mask` or `VolumeSpec.image`.
         """
 
     def prefetch(self, specs: Sequence[VolumeSpec]) -> None:

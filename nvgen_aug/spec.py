@@ -17,7 +17,7 @@ from .organ_sizes import sizes_of
 DIGEST = re.compile(r"[0-9a-f]{64}")
 MAX_SEED = 2**63 - 1
 NUMERICS = ("exact", "reference")
-LATER_FIELDS = ("augment_mask", "fit_mask")
+LATER_FIELDS = ("augment_mask", "fit_mask", "image")
 
 
 @final
@@ -56,6 +56,8 @@ class VolumeSpec:
         augment_mask: Whether the tumour of the mask is moved and deformed in its organ, or the
             mask zoomed a little where it has none, so that no two seeds share it.
         fit_mask: Whether the mask is resampled to the size and spacing where it has others.
+        image: SHA-256 of an image of the caller's, as `VolumeSource.put` returned it: the volume
+            shows the same subject in the contrast `modality`.
 
     Raises:
         SpecError: if a field is of the wrong kind or out of range.
@@ -81,12 +83,13 @@ class VolumeSpec:
     image_only: bool = False
     augment_mask: bool = False
     fit_mask: bool = False
+    image: str | None = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
-        for name in ("variant", "modality", "solver", "mask"):
+        for name in ("variant", "modality", "solver", "mask", "image"):
             text = getattr(self, name)
             if not isinstance(text, str) and (text is not None or name == "variant"):
                 msg = f"{name} must be a text, got {text!r}"
@@ -99,9 +102,11 @@ class VolumeSpec:
             put("spacing", tuple(_length("spacing", v) for v in _three("spacing", self.spacing)))
         put("anatomy", tuple(str(name) for name in _listed("anatomy", self.anatomy)))
         put("pathology", tuple(_lesion(v) for v in _listed("pathology", self.pathology)))
-        if self.mask is not None and not DIGEST.fullmatch(self.mask):
-            msg = f"mask must be a digest of 64 hex digits from `source.put`, got {self.mask!r}"
-            raise SpecError(msg)
+        for name in ("mask", "image"):
+            digest = getattr(self, name)
+            if digest is not None and not DIGEST.fullmatch(digest):
+                msg = f"{name} must be a digest of 64 hex digits from `source.put`, got {digest!r}"
+                raise SpecError(msg)
         if self.steps is not None:
             put("steps", _integer("steps", self.steps, 1, 10_000))
         if self.guidance is not None:
@@ -127,6 +132,29 @@ class VolumeSpec:
             if not isinstance(came, bool):
                 msg = f"{name} must be true or false, got {came!r}"
                 raise SpecError(msg)
+        if self.image is not None:
+            self._check_image()
+
+    def _check_image(self) -> None:
+        if self.numerics == "reference":
+            msg = (
+                "numerics `reference` repeat NV-Generate, which has no released ControlNet that "
+                "follows images; ask for numerics `exact`"
+            )
+            raise SpecError(msg)
+        asked = [*self.anatomy, *(name for name, _ in (*self.pathology, *self.organ_sizes))]
+        if asked:
+            msg = (
+                f"a volume that follows an image shows what the image shows, so {asked} cannot be "
+                "asked for; leave anatomy, pathology and organ_sizes out"
+            )
+            raise SpecError(msg)
+        if self.augment_mask:
+            msg = (
+                "augment_mask moves what a mask shows, and the image would stay as it is; leave "
+                "one of augment_mask and image out"
+            )
+            raise SpecError(msg)
 
     @property
     def is_resolved(self) -> bool:

@@ -20,7 +20,7 @@ PACKAGE = Path(nvgen_aug.__file__).parent
 # Modules directly under nvgen_aug: each may import those further up this list alone.
 CORE = (
     {"errors", "whole_file"},
-    {"organ_sizes", "ball"},
+    {"organ_sizes", "ball", "recipe_file"},
     {"spec", "share", "envelope", "condition", "lesions", "sizes", "legality"},
     {"crop", "provenance", "card", "schedule", "pathology"},
     {"volume", "labels", "mix", "grid", "schedule_text"},

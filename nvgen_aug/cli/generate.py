@@ -36,7 +36,7 @@ from .terminal import interruptible
 from .terminal import progress
 from .terminal import say
 from .volume_files import VolumeFiles
-from .volume_files import read_label
+from .volume_files import read_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,6 +96,10 @@ def generate(
         Path | None,
         typer.Option(help="Bank of masks, one for each volume; see nvgen-aug masks index."),
     ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="NIfTI image whose subject is shown in the contrast of --modality."),
+    ] = None,
     allow_out_of_distribution: Annotated[
         bool, typer.Option("--allow-out-of-distribution", help="Make what was never trained for.")
     ] = False,
@@ -130,6 +134,7 @@ def generate(
       nvgen-aug generate rflow-ct --organ-size "hepatic tumor=0.1:0.3" --out volumes/
       nvgen-aug generate rflow-ct --masks labels/ --num 4 --out volumes/
       nvgen-aug generate tiny-brain --vary pathology.lesion=0,8,16 --vary steps=4,8 --out grid/
+      nvgen-aug generate tiny-brain --image t1.nii.gz --modality mri_t2_skull_stripped --out t2/
     """
     factors = factors_of(vary or [])
     wanted = Recipe.load(recipe) if recipe else Recipe()
@@ -152,7 +157,7 @@ def generate(
     if allow_out_of_distribution:
         wanted = replace(wanted, allow_out_of_distribution=True)
     with interruptible(f"whole volumes are in {out}; the same command makes the rest"):
-        order = _Order(variant, wanted, lesions, num, seed, out, mask, masks, bids, factors)
+        order = _Order(variant, wanted, lesions, num, seed, out, mask, masks, image, bids, factors)
         _generate(order, cache, device, threads)
 
 
@@ -167,20 +172,22 @@ class _Order:
     out: Path
     mask: Path | None = None
     masks: Path | None = None
+    image: Path | None = None
     bids: bool = False
     factors: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
-    def with_mask(self, source: VolumeSource) -> _Order:
-        """The order whose recipe names the mask, handed over to the source."""
-        if self.mask is None:
-            return self
-        array, affine = read_label(self.mask)
-        recipe = replace(
-            self.recipe,
-            mask=source.put(array, affine),
-            size=self.recipe.size or array.shape,
-            spacing=self.recipe.spacing or _edges(affine),
-        )
+    def with_arrays(self, source: VolumeSource) -> _Order:
+        """The order whose recipe names mask and image, handed over to the source."""
+        recipe = self.recipe
+        for name, what, path in (("mask", "label map", self.mask), ("image", "image", self.image)):
+            if path is not None:
+                array, affine = read_array(path, what)
+                given: dict[str, Any] = {
+                    name: source.put(array, affine),
+                    "size": recipe.size or array.shape,
+                    "spacing": recipe.spacing or _edges(affine),
+                }
+                recipe = replace(recipe, **given)
         return replace(self, recipe=recipe)
 
     def volumes(self, source: VolumeSource) -> list[_Wanted]:
@@ -270,7 +277,7 @@ def _generate(order: _Order, cache: Path | None, device: str, threads: int | Non
     made = 0
     with open_source(order.variant, device=device, cache=cache, masks=order.masks) as source:
         card = source.card
-        volumes = order.with_mask(source).volumes(source)
+        volumes = order.with_arrays(source).volumes(source)
         if order.bids:
             BidsFolder(order.out).describe(card)
         cells = [(one.files, one.cell) for one in volumes if one.cell is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Annotated
@@ -20,7 +21,7 @@ from ..volume import Blob
 from .record_file import RecordFile
 from .terminal import answer
 from .terminal import say
-from .volume_files import read_label
+from .volume_files import read_array
 
 if TYPE_CHECKING:
     from ..cache import VolumeCache
@@ -44,7 +45,9 @@ def replay(
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(help="Folder that holds masks of the caller, and voxels to compare with."),
+        typer.Option(
+            help="Folder that holds masks and images of the caller, and voxels to compare with."
+        ),
     ] = None,
     mask: Annotated[
         Path | None,
@@ -52,6 +55,10 @@ def replay(
     ] = None,
     masks: Annotated[
         Path | None, typer.Option(help="Bank that the mask of the volume was chosen from.")
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="NIfTI image that the volume follows, if no cache holds it."),
     ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu or cuda.")] = "cpu",
     threads: Annotated[
@@ -86,12 +93,18 @@ def replay(
     if provenance.source != "synthetic":
         msg = f"`{provenance.uid}` is a real case, and only synthetic volumes can be made again"
         raise DataError(msg)
-    blob = _mask(VolumeSpec.from_json(provenance.spec).mask, mask, masks, cache)
-    made = _made(provenance, blob, device, threads)
+    spec = VolumeSpec.from_json(provenance.spec)
+    given = {
+        "mask": _given("mask", spec.mask, mask, masks, cache),
+        "image": _given("image", spec.image, image, None, cache),
+    }
+    made = _made(provenance, given, device, threads)
     result = _compared(made, found, cache)
     if result.verdict == IS_DIFFERENT and result.differing < 0 and made.crop is not None:
         say("its crop is decoded alone now, as from a latent in a cache")
-        alone = compare_digest(_crop_alone(provenance, blob, made.crop, device), provenance.content)
+        alone = compare_digest(
+            _crop_alone(provenance, given, made.crop, device), provenance.content
+        )
         result = alone if alone.verdict == SAME else result
     answer([str(result)])
     if result.verdict == IS_DIFFERENT:
@@ -99,7 +112,7 @@ def replay(
 
 
 def _made(
-    provenance: Provenance, mask: Blob | None, device: str, threads: int | None
+    provenance: Provenance, given: Mapping[str, Blob | None], device: str, threads: int | None
 ) -> SyntheticVolume:
     from ..assembly import open_source  # heavy, and --help does without it
 
@@ -125,8 +138,9 @@ def _made(
                 f"the generator has changed since: it was {provenance.generator}, and is "
                 f"{card.generator_revision}"
             )
-        if mask is not None:
-            source.put(mask.array, mask.affine)
+        for blob in given.values():
+            if blob is not None:
+                source.put(blob.array, blob.affine)
         return source.fetch(spec, _crop(provenance))
 
 
@@ -135,7 +149,7 @@ def _crop(provenance: Provenance) -> Crop | None:
 
 
 def _crop_alone(
-    provenance: Provenance, mask: Blob | None, crop: Crop, device: str
+    provenance: Provenance, given: Mapping[str, Blob | None], crop: Crop, device: str
 ) -> SyntheticVolume:
     """The crop, decoded without the rest: equal to rounding, and with another SHA-256."""
     from ..assembly import load_generator  # heavy, and --help does without it
@@ -143,23 +157,23 @@ def _crop_alone(
     generator = load_generator(provenance.variant, device=device)
     try:
         spec = VolumeSpec.from_json(provenance.spec)
-        return generator.decode(generator.generate(spec, mask).latent, crop)
+        return generator.decode(generator.generate(spec, **given).latent, crop)
     finally:
         generator.close()
 
 
-def _mask(
-    digest: str | None, file: Path | None, bank: Path | None, cache: Path | None
+def _given(
+    what: str, digest: str | None, file: Path | None, bank: Path | None, cache: Path | None
 ) -> Blob | None:
-    """The caller's mask that the volume was made for, if it was made for one."""
+    """The caller's mask or image that the volume was made for, if it was made for one."""
     if digest is None:
         return None
     if file is not None:
-        blob: Blob | None = Blob(*read_label(file))
+        blob: Blob | None = Blob(*read_array(file, "label map" if what == "mask" else what))
         assert blob is not None
         if blob.digest() != digest:
             msg = (
-                f"{file} is the mask {blob.digest()[:16]}…, and the volume was made for "
+                f"{file} is the {what} {blob.digest()[:16]}…, and the volume was made for "
                 f"{digest[:16]}…; give that file, as it was then"
             )
             raise DataError(msg)
@@ -174,10 +188,11 @@ def _mask(
         blob = MaskBank.open(bank).blob(digest)
     if blob is None:
         msg = (
-            f"the volume was made for the caller's mask {digest[:16]}…, which is not here; "
-            "--cache names the folder that holds it, --mask its file, or --masks the bank it was "
-            "chosen from"
+            f"the volume was made for the caller's {what} {digest[:16]}…, which is not here; "
+            f"--cache names the folder that holds it, --{what} its file"
         )
+        if what == "mask":
+            msg += ", or --masks the bank it was chosen from"
         raise DataError(msg)
     return blob
 

@@ -135,8 +135,10 @@ class VolumeFiles:
             raise DataError(msg) from error
 
 
-def read_label(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
-    """Voxels `[X, Y, Z]` and affine of a label map, its axes towards right, front and head.
+def read_array(
+    path: Path, what: str = "label map"
+) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+    """Voxels `[X, Y, Z]` and affine of a NIfTI file, its axes towards right, front and head.
 
     Raises:
         DataError: It cannot be read, or is no volume.
@@ -146,10 +148,10 @@ def read_label(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
         picture = untyped.as_closest_canonical(untyped.load(path))
         voxels: NDArray[np.generic] = np.asarray(picture.dataobj)
     except (OSError, ValueError, untyped.filebasedimages.ImageFileError) as error:
-        msg = f"cannot read the label map {path}: {error}; give a NIfTI file"
+        msg = f"cannot read the {what} {path}: {error}; give a NIfTI file"
         raise DataError(msg) from error
     if voxels.ndim != 3:
-        msg = f"a label map must be [X, Y, Z], got {list(voxels.shape)} in {path}"
+        msg = f"the {what} must be [X, Y, Z], got {list(voxels.shape)} in {path}"
         raise DataError(msg)
     return voxels, np.asarray(picture.affine, np.float64)
 

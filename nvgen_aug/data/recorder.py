@@ -45,6 +45,7 @@ _OF_AN_ITEM = (
     "seed",
     "mask_source",
     "mask_parent",
+    "image_source",
     "quality",
     "attempts",
     "retry_seed",

@@ -49,12 +49,15 @@ class Generator(ABC):
         """What the outside may know of this generator."""
 
     @abstractmethod
-    def latent(self, spec: VolumeSpec, mask: Blob | None = None) -> Latent:
+    def latent(
+        self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+    ) -> Latent:
         """The compact form of a volume.
 
         Args:
             spec: What is wanted; resolved first if it is not.
             mask: The array that `spec.mask` names, uint8 `[X, Y, Z]`, if it names one.
+            image: The array that `spec.image` names, `[X, Y, Z]`, if it names one.
 
         Raises:
             SpecError: if the variant cannot make it.
@@ -73,7 +76,9 @@ class Generator(ABC):
         return 1.0
 
     @abstractmethod
-    def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
+    def generate(
+        self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+    ) -> Generated:
         """Latent and whole volume in one job; the latent has the decoder's statistics."""
 
     def prove(self) -> None:

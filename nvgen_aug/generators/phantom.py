@@ -77,7 +77,9 @@ class PhantomGenerator(Generator):
         """Facts of the phantom."""
         return self._card
 
-    def latent(self, spec: VolumeSpec, mask: Blob | None = None) -> Latent:
+    def latent(
+        self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+    ) -> Latent:
         """The label, and the grey value of each of its classes as the latent tensor."""
         spec = self._card.resolve(spec)
         self.calls += 1
@@ -122,7 +124,9 @@ class PhantomGenerator(Generator):
         whole = SyntheticVolume(image, latent.label, latent.affine, latent.provenance)
         return whole.cropped(crop)
 
-    def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
+    def generate(
+        self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+    ) -> Generated:
         """Latent and volume; there are no group norms, hence no statistics."""
         latent = self.latent(spec, mask)
         return Generated(latent, self.decode(latent))

@@ -112,7 +112,7 @@ class Client(VolumeSource):
         return persistently(ask, self.timeout, what, member.address)
 
     def put(self, array: NDArray[np.generic], affine: NDArray[np.float64]) -> str:
-        """Hand over an array of the caller, `[X, Y, Z]`; its digest is for `VolumeSpec.mask`."""
+        """Hand over an array of the caller, `[X, Y, Z]`; its digest goes into specs."""
         blob = checked_blob(array, affine)
         if blob.array.nbytes > m.MAX_PUT_BYTES:
             msg = f"an array may have {m.MAX_PUT_BYTES} bytes, this one has {blob.array.nbytes}"

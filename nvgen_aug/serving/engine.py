@@ -132,7 +132,7 @@ class Engine(Servable):
         return _own(self.submit(spec, crop).result())
 
     def put(self, array: NDArray[np.generic], affine: NDArray[np.float64]) -> str:
-        """Keep an array of the caller, `[X, Y, Z]`, for specs whose `mask` names its digest."""
+        """Keep an array of the caller, `[X, Y, Z]`, for specs that name its digest."""
         self._check_process()
         return self._shop.keep(checked_blob(array, affine))
 

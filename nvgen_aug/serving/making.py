@@ -56,7 +56,9 @@ class Maker(Protocol):
     def card(self) -> VariantCard: ...
     def decode(self, latent: Latent, crop: Crop | None = None) -> SyntheticVolume: ...
     def crop_share(self, latent: Latent, crop: Crop) -> float: ...
-    def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated: ...
+    def generate(
+        self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+    ) -> Generated: ...
     def prove(self) -> None: ...
     def use_less_memory(self) -> bool: ...
     def pin(self, memory: NDArray[np.uint8]) -> None: ...
@@ -73,7 +75,7 @@ class Masks(Protocol):
 
 @final
 class Making:
-    """The generator, the cache and the masks of an engine; one thread makes volumes here.
+    """The generator, cache, masks and images of an engine; one thread makes volumes here.
 
     Args:
         maker: The generator.
@@ -121,9 +123,9 @@ class Making:
             self._tally.count(decoded=1)
             self._save(key, volume)
             return volume
-        mask = self._mask(spec)
+        mask, image = self._blob("mask", spec.mask), self._blob("image", spec.image)
         began = perf_counter()
-        made = self._job(what, lambda: self._maker.generate(spec, mask))
+        made = self._job(what, lambda: self._maker.generate(spec, mask, image))
         self._tally.rejected(made.rejected)
         self._tally.count(generated=1, seconds_generating=perf_counter() - began)
         self._save(key, made.volume, latent_key, made.latent)
@@ -208,19 +210,19 @@ class Making:
             self._tally.end(is_volume=is_volume)
             return made
 
-    def _mask(self, spec: VolumeSpec) -> Blob | None:
-        if spec.mask is None:
+    def _blob(self, what: str, digest: str | None) -> Blob | None:
+        if digest is None:
             return None
         with self._lock:
-            blob = self._blobs.get(spec.mask)
+            blob = self._blobs.get(digest)
         if blob is None and self._cache is not None:
-            blob = self._cache.get_blob(spec.mask)
+            blob = self._cache.get_blob(digest)
         if blob is None and self._masks is not None:
-            blob = self._masks.blob(spec.mask)
+            blob = self._masks.blob(digest)
             if blob is not None:
                 self.keep(blob)
         if blob is None:
-            msg = f"no mask {spec.mask[:12]}… is known here; hand it over again with `source.put`"
+            msg = f"no {what} {digest[:12]}… is known here; hand it over again with `source.put`"
             raise SpecError(msg)
         return blob
 

@@ -157,7 +157,7 @@ class Workshop:
             return replace(self._tally.stats, waiting=len(self._queue))
 
     def keep(self, blob: Blob) -> str:
-        """Keep a blob for specs whose `mask` names its digest."""
+        """Keep a blob for specs that name its digest."""
         with self._lock:
             self._check_open()
         return self._making.keep(blob)

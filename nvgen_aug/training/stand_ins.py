@@ -90,18 +90,47 @@ class StandIns:
 
     def make(self, index: int) -> StandIn:
         """Stand-in number `index`, the same every time."""
-        seed = (SPLITS[self.split], index)
-        rng = np.random.default_rng(np.random.SeedSequence(seed))
-        drawn = MODALITIES[int(rng.integers(len(MODALITIES)))]
+        rng, drawn, anatomy = self._anatomy(index)
         modality = self.modality or drawn
+        return self._stand_in(index, anatomy, modality, rng)
+
+    def matched(self, index: int) -> tuple[StandIn, ...]:
+        """The brain of `make(index)` in each of `MODALITIES`, as scans of one subject are.
+
+        They share the anatomy and nothing else: brightness, bias field and noise are drawn for
+        each contrast anew, so that none can be copied from one to the next.
+        """
+        _, _, anatomy = self._anatomy(index)
+        return tuple(
+            self._stand_in(
+                index,
+                anatomy,
+                modality,
+                np.random.default_rng(np.random.SeedSequence((*self._seed(index), 1 + number))),
+            )
+            for number, modality in enumerate(MODALITIES)
+        )
+
+    def _seed(self, index: int) -> tuple[int, int]:
+        return (SPLITS[self.split], index)
+
+    def _anatomy(self, index: int) -> tuple[np.random.Generator, str, Anatomy]:
+        """The brain of a number, the contrast drawn for it, and the chance that is left."""
+        rng = np.random.default_rng(np.random.SeedSequence(self._seed(index)))
+        drawn = MODALITIES[int(rng.integers(len(MODALITIES)))]
         diameters = draw_lesion_diameters(rng) if self.lesions else ()
         anatomy = draw_anatomy(icbm152(), self.grid, rng, lesion_diameters=diameters)
+        return rng, drawn, anatomy
+
+    def _stand_in(
+        self, index: int, anatomy: Anatomy, modality: str, rng: np.random.Generator
+    ) -> StandIn:
         return StandIn(
             image=_render(anatomy, modality, rng),
             label=anatomy.label,
             affine=self.grid.affine,
             modality=modality,
-            seed=seed,
+            seed=self._seed(index),
             lesions=anatomy.lesions,
         )
 

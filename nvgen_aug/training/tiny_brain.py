@@ -17,6 +17,7 @@ from ..generators.maisi.networks import build_autoencoder
 from ..generators.maisi.networks import build_control
 from ..generators.maisi.networks import build_flow
 from ..generators.maisi.variants import TINY_BRAIN
+from ..generators.maisi.weights import IMAGE_CONTROL_FILE
 from ..generators.maisi.weights import TEMPLATE_FILE
 from ..generators.maisi.weights import WEIGHTS_FILE
 from ..generators.maisi.weights import save_weights
@@ -24,6 +25,9 @@ from ..generators.maisi.weights import weights_digest
 from ..record import RunRecord
 from .autoencoder import train_autoencoder
 from .controlnet import train_control
+from .cross_sequence import IMAGE_MINUTES
+from .cross_sequence import IMAGE_STAGES
+from .cross_sequence import train_cross_sequence
 from .flow import train_flow
 from .latents import encode_pool
 from .mask_encoder import train_mask_encoder
@@ -33,12 +37,13 @@ from .run import Run
 from .run import StageSettings
 from .stand_ins import icbm152
 
-STAGES: Final = ("autoencoder", "latents", "flow", "mask_encoder", "controlnet")
+STAGES: Final = ("autoencoder", "latents", "flow", "mask_encoder", "controlnet", *IMAGE_STAGES)
 DEFAULT_MINUTES: Final[Mapping[str, float]] = {
     "autoencoder": 90.0,
     "flow": 20.0,
     "mask_encoder": 5.0,
     "controlnet": 60.0,
+    **IMAGE_MINUTES,
 }
 POOL_SIZE: Final = 1200
 RECORD_FILE: Final = "record.json"
@@ -56,6 +61,9 @@ def train_tiny_brain(
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> RunRecord:
     """Train `tiny-brain` and write `weights.safetensors`, `template.safetensors`, `record.json`.
+
+    The last two stages teach a ControlNet of its own to follow images; asked for alone, they take
+    the weights in `work_dir/export`, or those that come with this package if there are none.
 
     A stage that is not asked for, or whose time is spent, contributes its checkpoint. Stop it at
     any time (Ctrl-C saves first) and call it again with the same folder to go on; give a stage more
@@ -82,23 +90,38 @@ def train_tiny_brain(
     if unknown:
         msg = f"stages must be among {', '.join(STAGES)}, got {', '.join(unknown)}"
         raise ValueError(msg)
-    last = max((STAGES.index(stage) for stage in stages), default=len(STAGES) - 1)
-    _check_trained(work_dir, STAGES[:last], stages)
+    export = work_dir / "export"
+    own = [stage for stage in stages if stage not in IMAGE_STAGES]
+    follows_images = len(own) < len(stages)
+    to_the_end = IMAGE_STAGES[-1] in stages
+    if follows_images:
+        _check_trained(work_dir, IMAGE_STAGES[:-1] if to_the_end else (), stages)
+    last = max((STAGES.index(stage) for stage in own), default=STAGES.index("controlnet"))
+    if own and follows_images:
+        last = STAGES.index("controlnet")  # what they build on is loaded, or trained before
+    if own or not follows_images:
+        _check_trained(work_dir, STAGES[:last], stages)
     budget = {**DEFAULT_MINUTES, **(minutes or {})}
     work_dir.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    pool = open_pool(work_dir, pool_size)
-    variant = TINY_BRAIN
-    autoencoder = build_autoencoder(variant.autoencoder)
-    flow = build_flow(variant.flow, variant.autoencoder.latent)
-    control = build_control(variant.flow, variant.autoencoder.latent)
-    numbers: dict[str, Any] = {}
 
     def settings_of(stage: str) -> StageSettings:
         # A stage that is not asked for gets no time: it loads its checkpoint and ends.
         asked = stage in stages
         time = budget.get(stage, 0.0) if asked else 0.0
         return StageSettings(work_dir, time, device, seed, resume or not asked, report)
+
+    if follows_images and not own:
+        shipped = TINY_BRAIN.folder
+        assert shipped is not None
+        weights = export if (export / WEIGHTS_FILE).exists() else shipped
+        return train_cross_sequence(weights, export, settings_of, to_the_end=to_the_end)
+    pool = open_pool(work_dir, pool_size)
+    variant = TINY_BRAIN
+    autoencoder = build_autoencoder(variant.autoencoder)
+    flow = build_flow(variant.flow, variant.autoencoder.latent)
+    control = build_control(variant.flow, variant.autoencoder.latent)
+    numbers: dict[str, Any] = {}
 
     run = train_autoencoder(autoencoder, pool, settings_of("autoencoder"))
     run.averaged()
@@ -122,7 +145,6 @@ def train_tiny_brain(
     run = train_control(flow, control, pool, latents, variant, settings_of("controlnet"))
     _note(numbers, run)
 
-    export = work_dir / "export"
     export.mkdir(exist_ok=True)
     networks = {
         "autoencoder": autoencoder.state_dict(),
@@ -131,10 +153,14 @@ def train_tiny_brain(
     }
     save_weights(export / WEIGHTS_FILE, networks, latents.scale_factor)
     write_template(export / TEMPLATE_FILE)
+    # An image ControlNet belongs to the weights that it was trained beside; others refuse it.
+    (export / IMAGE_CONTROL_FILE).unlink(missing_ok=True)
     numbers["weights_digest"] = weights_digest([export / WEIGHTS_FILE, export / TEMPLATE_FILE])
     numbers["parameters"] = {k: sum(v.numel() for v in s.values()) for k, s in networks.items()}
     record = RunRecord(name="train tiny-brain", settings=settings, numbers=numbers)
     record.write(export / RECORD_FILE)
+    if follows_images:
+        train_cross_sequence(export, export, settings_of, to_the_end=to_the_end)
     return record
 
 

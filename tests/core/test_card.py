@@ -196,3 +196,17 @@ def test_a_label_comes_with_a_mask_or_from_a_model_that_draws_one() -> None:
 
 def test_a_card_with_all_of_this_survives_json() -> None:
     assert VariantCard.from_json(MASKS.to_json()) == MASKS
+
+
+def test_no_mask_of_a_bank_is_chosen_for_the_subject_of_an_image() -> None:
+    bank = replace(MASKS, mask_bank="ab" * 32, image_weights="cd" * 32)
+    assert bank.binds_mask(asked())
+    assert not bank.binds_mask(asked(image=DIGEST))
+    assert not bank.gives_label(asked(image=DIGEST))
+    assert bank.gives_label(asked(image=DIGEST, mask=DIGEST))
+
+
+def test_no_mask_is_drawn_for_the_subject_of_an_image() -> None:
+    drawing = replace(CARD, default_mask_steps=10, image_weights="cd" * 32)
+    assert drawing.resolve(asked()).mask_steps == 10
+    assert drawing.resolve(asked(image=DIGEST)).mask_steps is None

@@ -206,3 +206,30 @@ def test_a_label_without_sizes_is_asked_for_as_anatomy() -> None:
     assert recipe.having("liver") == recipe
     assert recipe.lacking("liver").anatomy == ()
     assert recipe.lacking("lesion").pathology == {}
+
+
+def test_images_are_drawn_with_their_masks_and_change_no_other_draw() -> None:
+    masks, images = ["a" * 64, "b" * 64], ["c" * 64, "d" * 64]
+    before = draws(Recipe(modality=["bright", "dark"], mask=masks))
+    both = draws(Recipe(modality=["bright", "dark"], mask=masks, image=images))
+    assert {(s.mask, s.image) for s in both} == set(zip(masks, images, strict=True))
+    assert [(s.seed, s.modality, s.mask) for s in both] == [
+        (s.seed, s.modality, s.mask) for s in before
+    ]
+    assert {s.image for s in draws(Recipe(image=images))} == set(images)
+
+
+def test_masks_and_images_that_are_no_pairs_are_refused() -> None:
+    with pytest.raises(SpecError, match=r"go in pairs, .* got 1 of mask and 2 of image"):
+        Recipe(mask="a" * 64, image=["c" * 64, "d" * 64])
+
+
+def test_a_recipe_for_images_alone_gives_no_labels() -> None:
+    assert Recipe().gives_labels(CARD)
+    assert not Recipe(image="c" * 64).gives_labels(CARD)
+    assert Recipe(image="c" * 64, mask="a" * 64).gives_labels(CARD)
+
+
+def test_a_source_that_follows_no_images_refuses_a_recipe_with_one_of_several() -> None:
+    with pytest.raises(SpecError, match="`phantom` cannot follow an image"):
+        Recipe(image=["c" * 64, "d" * 64]).check(CARD)

@@ -14,13 +14,17 @@ from nvgen_aug.generators.maisi.checks import NO_CHECKS
 from nvgen_aug.generators.maisi.networks import build_autoencoder
 from nvgen_aug.generators.maisi.networks import build_control
 from nvgen_aug.generators.maisi.networks import build_flow
+from nvgen_aug.generators.maisi.networks import build_image_control
 from nvgen_aug.generators.maisi.shapes import AutoencoderShape
 from nvgen_aug.generators.maisi.shapes import FlowShape
 from nvgen_aug.generators.maisi.variants import TINY_BRAIN
 from nvgen_aug.generators.maisi.variants import Variant
+from nvgen_aug.generators.maisi.weights import IMAGE_CONTROL_FILE
 from nvgen_aug.generators.maisi.weights import TEMPLATE_FILE
 from nvgen_aug.generators.maisi.weights import WEIGHTS_FILE
+from nvgen_aug.generators.maisi.weights import save_image_control
 from nvgen_aug.generators.maisi.weights import save_weights
+from nvgen_aug.generators.maisi.weights import weights_digest
 from nvgen_aug.training.tiny_brain import write_template
 
 TINY: Final = replace(
@@ -34,6 +38,7 @@ TINY: Final = replace(
         head_channels=(0, 0, 8, 8),
         norm_groups=4,
         condition_channels=(4, 4, 8),
+        image_channels=8,
     ),
     size=(32, 32, 32),
     legal_sizes=((32,), (32,), (32,)),
@@ -83,4 +88,12 @@ def write_files(
     states = {name: n.state_dict() for name, n in (networks or tiny_networks()).items()}
     save_weights(folder / WEIGHTS_FILE, states, scale_factor)
     write_template(folder / TEMPLATE_FILE)
+    return folder
+
+
+def write_image_control(folder: Path, variant: Variant = TINY, seed: int = 9) -> Path:
+    """The image ControlNet of the weights in `folder`, beside them."""
+    network = randomized(build_image_control(variant.flow, variant.autoencoder.latent), seed)
+    digest = weights_digest([folder / WEIGHTS_FILE, folder / TEMPLATE_FILE])
+    save_image_control(folder / IMAGE_CONTROL_FILE, network.state_dict(), digest)
     return folder

@@ -55,7 +55,9 @@ class Gated:
     def card(self) -> VariantCard:
         return self.phantom.card
 
-    def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
+    def generate(
+        self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+    ) -> Generated:
         self.seeds.append(spec.seed)
         self.begun.set()
         self.gate.wait(SECONDS)

@@ -48,7 +48,9 @@ class Scripted:
     def card(self) -> VariantCard:
         return self.phantom.card
 
-    def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
+    def generate(
+        self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+    ) -> Generated:
         order = self._orders / str(spec.seed)
         if order.exists():
             word = order.read_text()

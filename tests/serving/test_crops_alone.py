@@ -49,7 +49,9 @@ class Cropping:
     def card(self) -> VariantCard:
         return self.phantom.card
 
-    def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
+    def generate(
+        self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+    ) -> Generated:
         made = self.phantom.generate(spec, mask)
         statistics = np.zeros((13, 2, 2), np.float32)
         return replace(made, latent=made.latent.with_statistics(statistics))

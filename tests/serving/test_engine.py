@@ -9,6 +9,7 @@ import os
 import pickle
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from nvgen_aug.cache import VolumeCache
+from nvgen_aug.card import VariantCard
 from nvgen_aug.crop import Crop
 from nvgen_aug.errors import CacheError
 from nvgen_aug.errors import DataError
@@ -113,7 +115,7 @@ def test_a_request_that_was_taken_back_is_not_made(gated: tuple[Gated, Engine]) 
 
 def test_a_generator_that_fails_is_named_and_goes_on() -> None:
     class Faulty(Gated):
-        def generate(self, spec: object, mask: object = None) -> NoReturn:
+        def generate(self, *arguments: object) -> NoReturn:
             msg = "out of memory"
             raise RuntimeError(msg)
 
@@ -128,7 +130,7 @@ def test_a_generator_that_fails_is_named_and_goes_on() -> None:
 
 def test_even_an_exit_in_the_generator_does_not_leave_callers_hanging() -> None:
     class Leaving(Gated):
-        def generate(self, spec: object, mask: object = None) -> NoReturn:
+        def generate(self, *arguments: object) -> NoReturn:
             raise SystemExit(3)
 
     with Engine(Leaving()) as engine, pytest.raises(GenerationError, match="SystemExit: 3"):
@@ -137,7 +139,7 @@ def test_even_an_exit_in_the_generator_does_not_leave_callers_hanging() -> None:
 
 def test_errors_of_ours_reach_the_caller_as_they_are() -> None:
     class Strict(Gated):
-        def generate(self, spec: object, mask: object = None) -> NoReturn:
+        def generate(self, *arguments: object) -> NoReturn:
             msg = "the mask has no organ"
             raise SpecError(msg)
 
@@ -269,7 +271,9 @@ def test_an_engine_that_nobody_holds_ends_its_thread() -> None:
 
 def test_an_engine_that_its_own_thread_collects_ends_that_thread() -> None:
     class Collecting(Gated):
-        def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
+        def generate(
+            self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+        ) -> Generated:
             made = super().generate(spec, mask)
             gc.collect()
             return made
@@ -381,3 +385,38 @@ def test_an_engine_that_is_closed_fails_its_canary() -> None:
         canary.result(SECONDS)
     generator.gate.set()
     flight.result(SECONDS)
+
+
+class Follower(Gated):
+    """A phantom that claims to follow images, and notes which came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate.set()
+        self.images: list[Blob | None] = []
+
+    @property
+    def card(self) -> VariantCard:
+        return replace(self.phantom.card, image_weights="ab" * 32)
+
+    def generate(
+        self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+    ) -> Generated:
+        self.images.append(image)
+        return self.phantom.generate(replace(spec, image=None), mask)
+
+
+def test_an_image_travels_by_its_digest(tmp_path: Path) -> None:
+    scan = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
+    follower = Follower()
+    with VolumeCache(tmp_path) as cache, Engine(follower, cache=cache) as engine:
+        digest = engine.put(scan, np.eye(4))
+        engine.fetch(VolumeSpec("phantom", seed=1, size=(8, 8, 8), image=digest))
+    (image,) = follower.images
+    assert image is not None
+    np.testing.assert_array_equal(image.array, scan)
+
+
+def test_an_image_that_nobody_handed_over_is_refused_by_name() -> None:
+    with Engine(Follower()) as engine, pytest.raises(SpecError, match="no image abababababab… is"):
+        engine.fetch(VolumeSpec("phantom", seed=1, size=(8, 8, 8), image="ab" * 32))

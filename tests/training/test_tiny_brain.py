@@ -16,15 +16,22 @@ from nvgen_aug.record import RunRecord
 from nvgen_aug.spec import VolumeSpec
 from nvgen_aug.training import STAGES
 from nvgen_aug.training import train_tiny_brain
+from nvgen_aug.training.stand_ins import StandIns
 from nvgen_aug.training.stand_ins import icbm152
 from nvgen_aug.training.tiny_brain import write_template
+from nvgen_aug.volume import Blob
 
 STEPPED = ("autoencoder", "flow", "mask_encoder", "controlnet")
+IMAGES = ("image_encoder", "image_control")
+
+
+OWN = tuple(stage for stage in STAGES if stage not in IMAGES)
 
 
 def test_an_unknown_stage_is_refused_with_those_there_are(tmp_path: Path) -> None:
     wanted = (
-        "stages must be among autoencoder, latents, flow, mask_encoder, controlnet, got decoder"
+        "stages must be among autoencoder, latents, flow, mask_encoder, controlnet, "
+        "image_encoder, image_control, got decoder"
     )
     with pytest.raises(ValueError, match=wanted):
         train_tiny_brain(tmp_path / "work", stages=("decoder", "flow"))
@@ -34,6 +41,10 @@ def test_an_unknown_stage_is_refused_with_those_there_are(tmp_path: Path) -> Non
 def test_a_stage_whose_ground_is_not_laid_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"stage autoencoder has not been trained in .*; ask for"):
         train_tiny_brain(tmp_path, stages=("flow",), pool_size=1)
+    with pytest.raises(ValueError, match=r"stage image_encoder has not been trained in"):
+        train_tiny_brain(tmp_path, stages=("image_control",), pool_size=1)
+    with pytest.raises(ValueError, match=r"stage autoencoder has not been trained in"):
+        train_tiny_brain(tmp_path, stages=("controlnet", *IMAGES), pool_size=1)
     assert not list(tmp_path.glob("*.checkpoint"))
 
 
@@ -61,7 +72,7 @@ def test_a_first_stage_alone_leaves_its_checkpoint_and_no_weights(tmp_path: Path
 def test_a_few_steps_of_every_stage_end_in_files_that_the_generator_loads(tmp_path: Path) -> None:
     def train(minutes: float) -> RunRecord:
         return train_tiny_brain(
-            tmp_path, minutes=dict.fromkeys(STEPPED, minutes), pool_size=4, seed=3
+            tmp_path, stages=OWN, minutes=dict.fromkeys(STEPPED, minutes), pool_size=4, seed=3
         )
 
     record = train(1e-6)
@@ -81,3 +92,27 @@ def test_a_few_steps_of_every_stage_end_in_files_that_the_generator_loads(tmp_pa
     again = train(1e-6)  # every budget is spent: the same weights once more
     assert again.numbers["weights_digest"] == record.numbers["weights_digest"]
     assert [again.numbers[stage]["steps"] for stage in STEPPED] == [1, 1, 1, 1]
+
+
+@pytest.mark.slow
+def test_a_few_steps_beside_the_shipped_weights_end_in_an_image_controlnet_that_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nvgen_aug.training.cross_sequence.SUBJECTS", 1)
+    record = train_tiny_brain(tmp_path, stages=IMAGES, minutes=dict.fromkeys(IMAGES, 1e-6))
+    assert [record.numbers[stage]["steps"] for stage in IMAGES] == [1, 1]
+    export = tmp_path / "export"
+    assert sorted(p.name for p in export.iterdir()) == [
+        "image_control.safetensors",
+        "image_record.json",
+    ]
+    shipped = MaisiGenerator.load("tiny-brain")
+    assert record.numbers["trained_on"] == shipped.card.weights_digest
+    assert shipped.variant.folder is not None
+    for name in (WEIGHTS_FILE, TEMPLATE_FILE):
+        (export / name).symlink_to(shipped.variant.folder / name)
+    generator = MaisiGenerator.load("tiny-brain", weights=export)
+    scan = StandIns("held-out").make(0)
+    image = Blob(scan.image, scan.affine)
+    spec = VolumeSpec("tiny-brain", seed=1, steps=1, image=image.digest())
+    assert generator.generate(spec, image=image).volume.label is None

@@ -22,6 +22,23 @@ def mask_bits(label: torch.Tensor, bits: int = 8) -> torch.Tensor:
     return planes.float()
 
 
+def image_condition(latent: torch.Tensor) -> torch.Tensor:
+    """What a ControlNet is told of an image: its latent, and which contrast it has.
+
+    The contrast is not asked of the caller: mean and deviation of each channel of the latent tell
+    it, and stand beside every voxel, for a convolution alone cannot see the whole.
+
+    Args:
+        latent: `[B, C, x, y, z]` of the image, scaled as the flow's are.
+
+    Returns:
+        `[B, 3 C, x, y, z]`.
+    """
+    mean = latent.mean(dim=(2, 3, 4), keepdim=True)
+    deviation = latent.std(dim=(2, 3, 4), keepdim=True)
+    return torch.cat([latent, mean.expand_as(latent), deviation.expand_as(latent)], dim=1)
+
+
 def spacing_tensor(spacing: Sequence[float], batch: int = 1) -> torch.Tensor:
     """Voxel edges as the family's networks read them, mm x 100, `[B, 3]`."""
     return torch.tensor([list(spacing)], dtype=torch.float32).mul(100.0).repeat(batch, 1)

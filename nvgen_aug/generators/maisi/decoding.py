@@ -88,6 +88,14 @@ class Decoding:
         """Shape of the image of a whole volume."""
         return (1, *self._grid(latent))
 
+    @torch.inference_mode()
+    def encode(self, values: NDArray[np.float32]) -> torch.Tensor:
+        """The latent mean `[1, C, x, y, z]`, float32, of an image `[X, Y, Z]` in network units."""
+        weight = self._codec.network.post_quant_conv.conv.weight
+        image = torch.from_numpy(values)[None, None].to(self._device, weight.dtype)
+        mean, _ = self._codec.encode(image)
+        return mean.float()
+
     def use_less_memory(self) -> bool:
         """Decode by a leaner plan from now on, if memory ran out in decoding and there is one."""
         return self._codec.decoder.use_less_memory()

@@ -32,6 +32,7 @@ from .engines.parts import Part
 from .engines.parts import parts_of
 from .engines.store import DEFAULT_FOLDER
 from .engines.store import EngineStore
+from .given_image import given_image
 from .masks.label_source import LabelSource
 from .masks.label_source import SourcedLabel
 from .masks.mask_model import MaskModel
@@ -39,6 +40,7 @@ from .masks.warped_template import Template
 from .networks import build_autoencoder
 from .networks import build_control
 from .networks import build_flow
+from .networks import build_image_control
 from .pinned import PinnedMemory
 from .placement import check_convolution
 from .placement import chosen_precision
@@ -48,6 +50,7 @@ from .quality import check_finite
 from .releases import AUTOENCODER
 from .releases import CONTROL
 from .releases import FLOW
+from .releases import IMAGE_CONTROL
 from .sampler import Sampler
 from .statistics_mode import StatisticsMode
 from .tries import Tries
@@ -130,11 +133,16 @@ class MaisiGenerator(Generator):
             control = None
             if variant.has_control:
                 control = ControlStep(build_control(variant.flow, latent))
+            image_control = None
+            if loaded.image_digest:
+                image_control = ControlStep(build_image_control(variant.flow, latent))
         loaded.fill(self._autoencoder, AUTOENCODER)
         loaded.fill(flow.network, FLOW)
         if control is not None:
             loaded.fill(control.network, CONTROL)
-        for placed in (self._autoencoder, flow, control):
+        if image_control is not None:
+            loaded.fill(image_control.network, IMAGE_CONTROL)
+        for placed in (self._autoencoder, flow, control, image_control):
             if placed is not None:
                 place(placed, self.device, self.precision)
         self._decoding = Decoding(
@@ -143,6 +151,7 @@ class MaisiGenerator(Generator):
         self._card = replace(
             card_of(variant, loaded.digest, mask_model is not None),
             statistics=str(mode),
+            image_weights=loaded.image_digest,
         )
         self._backend = open_backend(
             backend,
@@ -159,6 +168,7 @@ class MaisiGenerator(Generator):
             flow,
             control,
             self.device,
+            image_control=image_control,
             run_flow=BackedNetwork("flow", flow, self._backend, self.precision),
             run_control=control
             and BackedNetwork("control", control, self._backend, self.precision),
@@ -227,23 +237,31 @@ class MaisiGenerator(Generator):
             compression=self.variant.compression,
         )
 
-    def latent(self, spec: VolumeSpec, mask: Blob | None = None) -> Latent:
+    def latent(
+        self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+    ) -> Latent:
         """Label map and latent of a spec: what `generate` tries first, before it is checked."""
         spec = self._card.resolve(spec)
-        return self._latent(spec, Try(1, spec.seed), mask)
+        return self._latent(spec, Try(1, spec.seed), mask, image)
 
-    def _latent(self, spec: VolumeSpec, now: Try, mask: Blob | None) -> Latent:
+    def _latent(self, spec: VolumeSpec, now: Try, mask: Blob | None, image: Blob | None) -> Latent:
         drawn = replace(spec, seed=now.seed)
-        sourced = self._labels.label(drawn, mask)
+        sourced, subject, image_source = self._labels.label(drawn, mask), None, ""
+        if spec.image is not None:
+            given = given_image(image, spec, self.variant)
+            sourced, image_source = sourced.beside(given.affine), given.source(spec.image)
+            subject = self._decoding.encode(given.values) * self._scale_factor
         self._sampler.on_step = self.on_progress
-        tensor = self._sampler.latent(drawn, sourced.label) / self._scale_factor
+        tensor = self._sampler.latent(drawn, sourced.label, subject) / self._scale_factor
         check_finite(tensor, "latent", now.seed)
         return Latent(
             spec=spec,
             tensor=tensor[0].to("cpu", torch.float16).contiguous().numpy(),
             label=None if sourced.label is None else sourced.label[None],
             affine=sourced.affine,
-            provenance=self._provenance(spec, sourced).with_(**now.provenance()),
+            provenance=self._provenance(spec, sourced).with_(
+                image_source=image_source, **now.provenance()
+            ),
         )
 
     def decode(
@@ -274,7 +292,9 @@ class MaisiGenerator(Generator):
         """Work of decoding a crop, as a part of that of the whole."""
         return self._decoding.crop_share(latent, crop)
 
-    def generate(self, spec: VolumeSpec, mask: Blob | None = None) -> Generated:
+    def generate(
+        self, spec: VolumeSpec, mask: Blob | None = None, image: Blob | None = None
+    ) -> Generated:
         """Latent with the decoder's statistics, and the whole volume, which has passed its checks.
 
         Raises:
@@ -285,7 +305,7 @@ class MaisiGenerator(Generator):
         out = None
         for now in tries:
             try:
-                latent = self._latent(spec, now, mask)
+                latent = self._latent(spec, now, mask, image)
                 if out is None:  # one for all tries: where it lies there may not be a second
                     out = self.new_image(self._decoding.image_shape(latent))
                 volume, statistics = self._decoding.decode(latent, out=out)

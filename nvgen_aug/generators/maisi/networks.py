@@ -141,6 +141,20 @@ def build_flow(shape: FlowShape, latent: int) -> nn.Module:
 
 def build_control(shape: FlowShape, latent: int) -> nn.Module:
     """The ControlNet with random weights."""
+    return _control(shape, latent, shape.mask_bits, shape.condition_channels)
+
+
+def build_image_control(shape: FlowShape, latent: int) -> nn.Module:
+    """The ControlNet that follows a given image, with random weights.
+
+    Its condition is `image_condition`, which is as small as the latent: one layer reads it, where
+    a mask has to be made smaller first.
+    """
+    assert shape.image_channels is not None
+    return _control(shape, latent, 3 * latent, (shape.image_channels,))
+
+
+def _control(shape: FlowShape, latent: int, read: int, widths: Sequence[int]) -> nn.Module:
     network: nn.Module = ControlNetMaisi(
         spatial_dims=3,
         in_channels=latent,
@@ -152,8 +166,8 @@ def build_control(shape: FlowShape, latent: int) -> nn.Module:
         num_class_embeds=shape.class_embeds,
         resblock_updown=shape.residual_resampling,
         include_fc=shape.attention_projection,
-        conditioning_embedding_in_channels=shape.mask_bits,
-        conditioning_embedding_num_channels=shape.condition_channels,
+        conditioning_embedding_in_channels=read,
+        conditioning_embedding_num_channels=widths,
         use_checkpointing=False,
     )
     for module in network.modules():

@@ -10,6 +10,7 @@ from typing import final
 AUTOENCODER: Final = "autoencoder"
 FLOW: Final = "flow"
 CONTROL: Final = "control"
+IMAGE_CONTROL: Final = "image_control"
 MASK_AUTOENCODER: Final = "mask_autoencoder"
 MASK_FLOW: Final = "mask_flow"
 MASK_NETWORKS: Final = (MASK_AUTOENCODER, MASK_FLOW)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...spec import VolumeSpec
+from .conditioning import image_condition
 from .conditioning import mask_bits
 from .conditioning import region_tensor
 from .ddpm import Chain
@@ -46,6 +47,7 @@ class Sampler:
         flow: The UNet.
         control: The ControlNet, or `None`.
         device: Where they run.
+        image_control: The ControlNet that follows images, or `None`.
         run_flow, run_control: How they run, if not by being called; `reference` calls them.
     """
 
@@ -56,10 +58,12 @@ class Sampler:
         control: ControlStep | None,
         device: torch.device,
         *,
+        image_control: ControlStep | None = None,
         run_flow: Run | None = None,
         run_control: Run | None = None,
     ) -> None:
         self._variant = variant
+        self._image_control = image_control
         self._flow = flow
         self._control = control
         self._device = device
@@ -68,12 +72,19 @@ class Sampler:
         self.on_step: Callable[[], None] = lambda: None  # called before each evaluation
 
     @torch.inference_mode()
-    def latent(self, spec: VolumeSpec, label: NDArray[np.uint8] | None) -> torch.Tensor:
+    def latent(
+        self,
+        spec: VolumeSpec,
+        label: NDArray[np.uint8] | None,
+        subject: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """`[1, C, x, y, z]` as the networks were trained on it, before it is scaled back.
 
         Args:
             spec: Resolved.
             label: `[X, Y, Z]`, or `None` for an image alone.
+            subject: Scaled latent of an image to follow, `[1, C, x, y, z]`, or `None`. The label
+                then steers nothing: what it says of the subject, the image shows.
         """
         assert spec.size is not None
         small = [n // self._variant.compression for n in spec.size]
@@ -85,8 +96,9 @@ class Sampler:
         healthy = None
         if label is not None and spec.guidance and self._variant.guides_tumours:
             healthy = torch.from_numpy(without_tumours(label))[None]
-        make = self._reference if spec.numerics == "reference" else self._exact
-        return make(spec, shape, batch, healthy, region)
+        if spec.numerics == "reference":
+            return self._reference(spec, shape, batch, healthy, region)
+        return self._exact(spec, shape, batch, healthy, region, subject)
 
     def _exact(
         self,
@@ -95,16 +107,20 @@ class Sampler:
         label: torch.Tensor | None,
         healthy: torch.Tensor | None,
         region: tuple[str, str] | None,
+        subject: torch.Tensor | None,
     ) -> torch.Tensor:
         assert spec.spacing is not None
         assert spec.modality is not None
         assert spec.solver is not None
         assert spec.steps is not None
         condition, control, run_control = None, None, None
-        if label is not None:
+        if subject is not None:
+            control, condition = self._image_control, image_condition(subject)
+        elif label is not None:
             control, run_control = self._control, self._run_control
             both = label if healthy is None else torch.cat([label, healthy])
             condition = mask_bits(both.to(self._device), self._variant.flow.mask_bits)
+        if condition is not None:
             condition = condition.contiguous(memory_format=torch.channels_last_3d)
         told = None
         if region is not None:

@@ -34,6 +34,8 @@ class FlowShape:
         residual_resampling: Whether levels are joined by residual blocks, not by convolutions.
         attention_projection: Whether attention ends in a linear layer.
         body_region: Whether the UNet is told the first and the last region of the body.
+        image_channels: Width of the layer through which a second ControlNet reads the latent of
+            a given image; `None` if there is none.
     """
 
     channels: tuple[int, ...]
@@ -47,6 +49,7 @@ class FlowShape:
     residual_resampling: bool = True
     attention_projection: bool = True
     body_region: bool = False
+    image_channels: int | None = None
 
 
 @final

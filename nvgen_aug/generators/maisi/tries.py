@@ -94,7 +94,7 @@ class Tries:
         msg = (
             f"`{self._variant.name}` made the volume of seed {self._spec.seed} {number} times, "
             f"each from another seed, and it failed its checks: {texts}; ask for another seed or "
-            "more steps, or look at the mask that it must follow"
+            "more steps, or look at the mask or image that it must follow"
         )
         error = QualityError(msg)
         error.rejected = self._reasons()

@@ -47,7 +47,7 @@ class ControlStep(nn.Module):
         Args:
             x: `[B, C, x, y, z]`.
             embedding: `[B, E]`, as `embed` gives it.
-            features: `[B, F, x, y, z]`, as `encode_mask` gives them.
+            features: `[B, F, x, y, z]`, as `read` gives them.
         """
         net: Any = self.network
         h = net._apply_initial_convolution(x) + features
@@ -56,8 +56,12 @@ class ControlStep(nn.Module):
         down, middle = net._apply_controlnet_blocks(h, down)
         return (*down, middle)
 
-    def encode_mask(self, condition: torch.Tensor) -> torch.Tensor:
-        """Features `[B, F, x, y, z]` of bit planes `[B, bits, X, Y, Z]`."""
+    def read(self, condition: torch.Tensor) -> torch.Tensor:
+        """Features `[B, F, x, y, z]` of what it follows.
+
+        Args:
+            condition: Bit planes of a mask, `[B, bits, X, Y, Z]`, or `image_condition`.
+        """
         net: Any = self.network
         features: torch.Tensor = net.controlnet_cond_embedding(condition)
         return features
@@ -149,10 +153,10 @@ class Velocity:
     Guided evaluations go through the networks as one batch of two, all others as a batch of one.
 
     Args:
-        control: Its network's weights encode mask and times; `None` for an image without a mask.
+        control: Its network's weights encode condition and times; `None` if there is none.
         flow: The same of the UNet.
         plan: Whose times are embedded.
-        condition: Bit planes of the mask, `[1, bits, X, Y, Z]`; `None` without a `control`. With
+        condition: What `control` reads, `[1, …]`; `None` without one. With
             guidance there may be two: what is asked, and what the image is led away from.
         modality: Its id.
         spacing: In mm.
@@ -194,7 +198,7 @@ class Velocity:
         self._flow_told = torch.stack(told, dim=1)
         if control is not None:
             assert condition is not None
-            self._features = control.encode_mask(condition.to(device, self._kind))
+            self._features = control.read(condition.to(device, self._kind))
             self._control_told = torch.stack([control.embed(times, c) for c in classes], dim=1)
 
     def __call__(self, x: torch.Tensor, k: int) -> torch.Tensor:

@@ -29,12 +29,15 @@ from .manifest import MANIFEST_FILE
 from .manifest import Manifest
 from .manifest import file_digest
 from .releases import FLOW
+from .releases import IMAGE_CONTROL
 from .releases import MASK_FLOW
 from .releases import MASK_NETWORKS
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 TEMPLATE_FILE: Final = "template.safetensors"
+IMAGE_CONTROL_FILE: Final = "image_control.safetensors"
 SCALE_FACTOR: Final = "scale_factor"
+TRAINED_ON: Final = "trained_on"
 
 
 @final
@@ -49,6 +52,7 @@ class Weights:
         read: The tensors of a network's name.
         mask_scale_factor: As `scale_factor`, of the networks that draw masks; `None` if they are
             not there.
+        image_digest: SHA-256 of the image ControlNet beside them; empty if there is none.
     """
 
     source: Path
@@ -56,6 +60,7 @@ class Weights:
     scale_factor: float
     read: Callable[[str], Mapping[str, torch.Tensor]]
     mask_scale_factor: float | None = None
+    image_digest: str = ""
 
     def fill(self, network: nn.Module, name: str) -> None:
         """Give a network its tensors.
@@ -69,8 +74,10 @@ class Weights:
 def shipped_weights(folder: Path) -> Weights:
     """The weights in a folder that holds one file for all networks, and a template.
 
+    An image ControlNet may lie beside them, in a file of its own.
+
     Raises:
-        WeightsError: A file is missing or damaged.
+        WeightsError: A file is missing or damaged, or the image ControlNet is of other weights.
     """
     files = [folder / WEIGHTS_FILE, folder / TEMPLATE_FILE]
     tensors = read_tensors(files[0])
@@ -81,7 +88,31 @@ def shipped_weights(folder: Path) -> Weights:
         msg = f"there is no template at {files[1]}; reinstall the package"
         raise WeightsError(msg)
     scale = float(tensors[SCALE_FACTOR])
-    return Weights(files[0], weights_digest(files), scale, lambda name: _under(tensors, name))
+    image = folder / IMAGE_CONTROL_FILE
+    digest, image_digest = weights_digest(files), ""
+    if image.is_file():
+        _check_trained_on(image, digest)
+        image_digest = weights_digest([image])
+
+    def read(name: str) -> Mapping[str, torch.Tensor]:
+        return read_tensors(image) if name == IMAGE_CONTROL else _under(tensors, name)
+
+    return Weights(files[0], digest, scale, read, image_digest=image_digest)
+
+
+def _check_trained_on(path: Path, digest: str) -> None:
+    try:
+        with safe_open(path, "pt") as file:
+            trained_on = (file.metadata() or {}).get(TRAINED_ON, "")
+    except (SafetensorError, OSError) as error:
+        msg = f"{path} cannot be read, it is truncated or damaged ({error}); install it again"
+        raise WeightsError(msg) from error
+    if trained_on != digest:
+        msg = (
+            f"{path} was trained for the weights {trained_on[:16] or 'of unknown name'}, those "
+            f"beside it are {digest[:16]}; train it for them or take it away"
+        )
+        raise WeightsError(msg)
 
 
 def imported_weights(folder: Path, variant: str) -> Weights:
@@ -237,6 +268,19 @@ def save_weights(
     tensors[SCALE_FACTOR] = torch.tensor([scale_factor], dtype=torch.float32)
     with replacing(path) as partial:
         save_file(tensors, partial)
+
+
+def save_image_control(path: Path, state: Mapping[str, torch.Tensor], trained_on: str) -> None:
+    """Write an image ControlNet in half precision, whole or not at all.
+
+    Args:
+        path: The file.
+        state: Its tensors.
+        trained_on: Digest of the weights that it was trained beside, and works with alone.
+    """
+    tensors = {key: value.detach().half().contiguous() for key, value in state.items()}
+    with replacing(path) as partial:
+        save_file(tensors, partial, metadata={TRAINED_ON: trained_on})
 
 
 def weights_digest(paths: list[Path]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 from typing import Final
+from typing import TypeVar
 from typing import final
 
 import nibabel as nib
@@ -23,6 +24,8 @@ from ..vocabulary import CT_LABELS
 from .fitting import fitted
 from .fitting import has_grid
 from .fitting import spacing_of
+
+Number = TypeVar("Number", bound=np.generic)
 
 # Skin and fat around what is labelled in a slice.
 BODY_MARGIN_MM: Final = 10.0
@@ -79,7 +82,7 @@ def given_mask(mask: Blob | None, spec: VolumeSpec, variant: Variant) -> GivenMa
     is_fitted = spec.fit_mask and not has_grid(label.shape, spacing_of(affine), spec)
     if is_fitted:
         label, affine = fitted(label, affine, spec.size, spec.spacing)
-    _check_grid(label, affine, spec)
+    check_grid(label, affine, spec)
     has_body = variant.body is None or bool((label == variant.labels[variant.body]).any())
     if not has_body:
         label = with_body(label, spec.spacing[:2])
@@ -116,27 +119,38 @@ def as_labels(array: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def upright(
-    label: NDArray[np.uint8], affine: NDArray[np.float64]
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The same mask with axes along right, front and head."""
-    image = nib.Nifti1Image(label, affine)  # type: ignore[no-untyped-call]
+    array: NDArray[Number], affine: NDArray[np.float64]
+) -> tuple[NDArray[Number], NDArray[np.float64]]:
+    """The same voxels with axes along right, front and head."""
+    image = nib.Nifti1Image(array, affine)  # type: ignore[no-untyped-call]
     turned: Any = nib.as_closest_canonical(image)  # type: ignore[no-untyped-call]
     return np.ascontiguousarray(turned.dataobj), np.asarray(turned.affine, np.float64)
 
 
-def _check_grid(label: NDArray[np.uint8], affine: NDArray[np.float64], spec: VolumeSpec) -> None:
-    x, y, z = (int(n) for n in label.shape)
+def check_grid(
+    array: NDArray[np.generic],
+    affine: NDArray[np.float64],
+    spec: VolumeSpec,
+    what: str = "mask",
+    way_out: str = "fit_mask=True, which resamples the mask",
+) -> None:
+    """Refuse an array of the caller's on another grid than the spec's.
+
+    Raises:
+        SpecError: Naming its size or spacing, the spec's, and the way out.
+    """
+    x, y, z = (int(n) for n in array.shape)
     if (x, y, z) != spec.size:
         msg = (
-            f"the mask has {label.shape} voxels (x, y, z), but the spec asks size {spec.size}; "
-            f"ask size={x, y, z}, or fit_mask=True, which resamples the mask"
+            f"the {what} has {array.shape} voxels (x, y, z), but the spec asks size {spec.size}; "
+            f"ask size={x, y, z}, or {way_out}"
         )
         raise SpecError(msg)
     spacing = spacing_of(affine)
-    if not has_grid(label.shape, spacing, spec):
+    if not has_grid(array.shape, spacing, spec):
         msg = (
-            f"the mask's voxels are {spacing} mm, but the spec asks spacing {spec.spacing}; "
-            f"ask spacing={spacing}, or fit_mask=True, which resamples the mask"
+            f"the {what}'s voxels are {spacing} mm, but the spec asks spacing {spec.spacing}; "
+            f"ask spacing={spacing}, or {way_out}"
         )
         raise SpecError(msg)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace
+from typing import Final
 from typing import final
 
 import numpy as np
@@ -26,6 +28,8 @@ from .warped_template import Grid
 from .warped_template import Template
 from .warped_template import draw_anatomy
 
+_SAME_PLACE_MM: Final = 0.01
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +47,20 @@ class SourcedLabel:
     affine: NDArray[np.float64]
     source: str = "none"
     parent: str = ""
+
+    def beside(self, affine: NDArray[np.float64]) -> SourcedLabel:
+        """The same label for the subject of an image that lies so.
+
+        Raises:
+            SpecError: The label is a mask that lies elsewhere.
+        """
+        if self.label is not None and not np.allclose(self.affine, affine, atol=_SAME_PLACE_MM):
+            msg = (
+                f"mask and image must lie on the same voxels, got affines {self.affine.tolist()} "
+                f"and {affine.tolist()}; resample the mask to the image"
+            )
+            raise SpecError(msg)
+        return replace(self, affine=affine)
 
 
 @final
@@ -85,6 +103,8 @@ class LabelSource:
         if spec.mask is not None:
             return self._given(spec, mask)
         grid = Grid(spec.size, spec.spacing)
+        if spec.image is not None:  # no label that could be drawn is of its subject
+            return SourcedLabel(None, grid.affine)
         if self._template is not None:
             return self._drawn(self._template, spec, grid)
         if self._model is not None and not spec.image_only:
