@@ -155,7 +155,7 @@ def test_exactly_the_tumours_with_a_host_can_be_asked_for(rflow: MaisiGenerator)
 
 def test_a_tumour_without_a_mask_is_refused_with_the_ways_out(rflow: MaisiGenerator) -> None:
     with pytest.raises(SpecError, match=r"draws no label, .*give masks of your own"):
-        Recipe(pathology={"hepatic tumor": Lesions()}).check(rflow.card)
+        Recipe(pathology={"hepatic tumor": Lesions(diameter=(20, 40))}).check(rflow.card)
 
 
 def test_a_tumour_below_the_voxels_of_a_mask_is_refused_before_anything_is_made(
