@@ -153,9 +153,11 @@ def test_exactly_the_tumours_with_a_host_can_be_asked_for(rflow: MaisiGenerator)
     assert set(card.pathology) == set(CT_HOSTS)
 
 
-def test_a_tumour_without_a_mask_is_refused_with_the_ways_out(rflow: MaisiGenerator) -> None:
-    with pytest.raises(SpecError, match=r"draws no label, .*give masks of your own"):
-        Recipe(pathology={"hepatic tumor": Lesions(diameter=(20, 40))}).check(rflow.card)
+def test_a_tumour_in_an_image_alone_is_refused(rflow: MaisiGenerator) -> None:
+    tumours = {"hepatic tumor": Lesions(diameter=(20, 40))}
+    Recipe(pathology=tumours).check(rflow.card)  # goes into the mask that the networks draw
+    with pytest.raises(SpecError, match=r"draws no label, but \['hepatic tumor'.* must be in it"):
+        Recipe(image_only=True, pathology=tumours).check(rflow.card)
 
 
 def test_a_tumour_below_the_voxels_of_a_mask_is_refused_before_anything_is_made(
