@@ -11,7 +11,8 @@ manager would do is done: whoever died is started again, and the training goes o
 step. It ends with the epoch that is under way when the time is up.
 
 Every sample that was delivered is compared with what the phantom makes directly from its spec,
-and all of them with the plan. Then all volumes in the cache are compared in the same way, and
+and all of them with the plan. Then all volumes in the cache are compared in the same way (the
+record says how many: a cache that is always too small can hold latents alone by then), and
 processes, sockets, descriptors, shared memory, partial entries and temporary files are counted.
 The seed decides the order of the faults; whom they hit, and when, is the machine's doing. Disk
 and shared memory are private to the soak where the system lets it mount them.
