@@ -7,8 +7,11 @@ until that times out.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 from typing import final
 
@@ -22,7 +25,8 @@ from .plan import Plan
 from .progress import Progress
 
 FINE, DOWN, BROKEN = range(3)
-TEXT_BYTES = 2000
+TEXT_BYTES = 4000
+LONGEST_SETTING = 40
 
 _log = logging.getLogger(__name__)
 
@@ -47,21 +51,25 @@ class InStep:
     Args:
         loader: Of this rank, with the sampler of the dataset.
         progress: Where the run stands, which the sampler follows.
+        settings: What decides the order of samples, which has to be the same on all ranks.
         goes_on: Whether real cases may stand in.
 
     Raises:
-        DataError: without a sampler.
+        DataError: without a sampler, and while iterating, on all ranks, if their settings differ.
         RankFailed: while iterating, on all ranks, if one of them cannot go on; an error that
             is not of a source is raised as it is on the rank where it happened.
     """
 
-    def __init__(self, loader: Any, progress: Progress, *, goes_on: bool) -> None:
+    def __init__(
+        self, loader: Any, progress: Progress, settings: Mapping[str, Any], *, goes_on: bool
+    ) -> None:
         if progress.plan is None:
             msg = "ranks walk in step along a plan; make `train.sampler(batch_size)` first"
             raise DataError(msg)
         self._loader = loader
         self._progress = progress
         self._plan: Plan = progress.plan
+        self._settings = {name: _short(str(value)) for name, value in settings.items()}
         self._goes_on = goes_on
         self._ranks = _Ranks()
 
@@ -70,6 +78,7 @@ class InStep:
 
     def __iter__(self) -> Iterator[Any]:
         progress = self._progress
+        self._ranks.compare(self._settings | {"epoch": str(progress.epoch)})
         number = progress.batches_resumed(self._plan)
         progress.is_down = False  # a new epoch asks the generator again
         try:
@@ -120,31 +129,49 @@ class _Ranks:
         is_there = dist.is_available() and dist.is_initialized()
         return dist.get_world_size() if is_there else 1
 
+    def compare(self, settings: Mapping[str, str]) -> None:
+        """Raise on all ranks if one of them has other settings, with those that differ."""
+        if self.number == 1:
+            return
+        told = [json.loads(text) for text in self._gathered(json.dumps(settings))]
+        differ = [name for name in settings if len({one.get(name) for one in told}) > 1]
+        if differ:
+            each = (
+                f"rank {n} has {', '.join(f'{name} {one.get(name)}' for name in differ)}"
+                for n, one in enumerate(told)
+            )
+            msg = f"all ranks must have the same settings, and {'; '.join(each)}"
+            raise DataError(msg)
+
     def agree(self, word: int, error: Exception | None) -> tuple[int, str]:
         """The worst word of all, and which ranks said it, with their errors."""
         own = f"{type(error).__name__}: {error}"
         if self.number == 1:
             return word, own
+        worst = torch.tensor([word])
+        dist.all_reduce(worst, dist.ReduceOp.MAX, group=self._meeting())
+        if int(worst) == FINE:
+            return FINE, ""
+        texts = self._gathered(own if word == int(worst) else "")
+        said = (f"rank {n}: {_first(text)}" for n, text in enumerate(texts) if text)
+        return int(worst), "; ".join(said)
+
+    def _meeting(self) -> Any:
         if self._group is None:
             # Not that of the gradients: it may be for GPUs alone.
             is_gloo = dist.get_backend() == "gloo"
             self._group = dist.group.WORLD if is_gloo else dist.new_group(backend="gloo")
-        worst = torch.tensor([word])
-        dist.all_reduce(worst, dist.ReduceOp.MAX, group=self._group)
-        if int(worst) == FINE:
-            return FINE, ""
-        said = own if word == int(worst) else ""
-        return int(worst), self._texts(said)
+        return self._group
 
-    def _texts(self, said: str) -> str:
+    def _gathered(self, said: str) -> list[str]:
+        """What each rank says."""
         # As bytes: objects would be pickled.
         mine = torch.zeros(TEXT_BYTES, dtype=torch.uint8)
         raw = said.encode()[:TEXT_BYTES]
         mine[: len(raw)] = torch.frombuffer(bytearray(raw), dtype=torch.uint8) if raw else 0
         all_of_them = [torch.zeros_like(mine) for _ in range(self.number)]
-        dist.all_gather(all_of_them, mine, group=self._group)
-        texts = [bytes(one.tolist()).rstrip(b"\0").decode(errors="ignore") for one in all_of_them]
-        return "; ".join(f"rank {n}: {_first(text)}" for n, text in enumerate(texts) if text)
+        dist.all_gather(all_of_them, mine, group=self._meeting())
+        return [bytes(one.tolist()).rstrip(b"\0").decode(errors="ignore") for one in all_of_them]
 
 
 def _next(batches: Iterator[Any]) -> tuple[Any, Exception | None]:
@@ -152,6 +179,12 @@ def _next(batches: Iterator[Any]) -> tuple[Any, Exception | None]:
         return next(batches), None
     except Exception as error:
         return None, error
+
+
+def _short(text: str) -> str:
+    """The text, or what stands for a long one, so that all settings fit into one message."""
+    is_short = len(text) <= LONGEST_SETTING
+    return text if is_short else f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _first(text: str) -> str:

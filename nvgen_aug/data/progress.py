@@ -74,7 +74,7 @@ class Progress:
         if state["version"] != VERSION:
             msg = f"state version must be {VERSION}, got {state['version']!r}"
             raise DataError(msg)
-        difference = _difference(_flat(state["configuration"]), _flat(configuration))
+        difference = _difference(flat(state["configuration"]), flat(configuration))
         if difference:
             msg = (
                 f"the state is of another run:\n{difference}\n"
@@ -134,7 +134,7 @@ def configuration(plan: Plan, volumes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _flat(settings: Mapping[str, Any]) -> dict[str, str]:
+def flat(settings: Mapping[str, Any]) -> dict[str, str]:
     """Each setting as a text; what belongs to the volumes under a name of its own."""
     found: dict[str, str] = {}
     for name, value in settings.items():

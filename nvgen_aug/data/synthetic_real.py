@@ -30,6 +30,7 @@ from .plan import as_integer
 from .plan import epoch_length_for
 from .progress import Progress
 from .progress import configuration
+from .progress import flat
 from .real_cases import RealCases
 from .recorder import Loaded
 from .recorder import Recorder
@@ -199,7 +200,8 @@ class SyntheticRealDataset(Dataset[Any]):
     def in_step(self, loader: Any) -> InStep:
         """The batches of a loader on all ranks together, which stop or go on alike."""
         can_go_on = self.synthetic is not None and self.synthetic.on_failure == "real"
-        return InStep(loader, self.progress, goes_on=can_go_on and self._real.length > 0)
+        settings = flat(configuration(self._current, self.volumes))
+        return InStep(loader, self.progress, settings, goes_on=can_go_on and self._real.length > 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to an epoch; samplers of this dataset follow."""

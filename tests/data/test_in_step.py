@@ -22,11 +22,21 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 240.0  # the guard against a hang; it takes seconds
 
 
-def ranks(folder: Path, on_failure: str, *, down: int, workers: int = 0) -> list[dict[str, Any]]:
+def ranks(
+    folder: Path,
+    on_failure: str,
+    *,
+    down: int | None = None,
+    workers: int = 0,
+    seeds: tuple[int, int] = (0, 0),
+) -> list[dict[str, Any]]:
     """What both ranks tell; a rank that waits for ever fails the test."""
-    words = [on_failure, str(down), str(workers)]
+    words = [on_failure, str(-1 if down is None else down), str(workers)]
     command = [sys.executable, "-m", "tests.data.two_ranks", str(folder)]
-    processes = [subprocess.Popen([*command, str(rank), *words], cwd=ROOT) for rank in range(2)]
+    processes = [
+        subprocess.Popen([*command, str(rank), *words, str(seed)], cwd=ROOT)
+        for rank, seed in enumerate(seeds)
+    ]
     try:
         assert [process.wait(SECONDS) for process in processes] == [0, 0]
     finally:
@@ -71,6 +81,13 @@ def test_else_all_ranks_stop_at_the_same_batch_with_the_same_error(tmp_path: Pat
     assert "rank 1: ServerUnavailable: no generator answers" in one["error"]
     assert "all ranks stop here" in one["error"]
     assert len(one["shown"]) == len(other["shown"]) > 0
+
+
+def test_ranks_with_different_settings_all_hear_which(tmp_path: Path) -> None:
+    one, other = ranks(tmp_path, "reuse", seeds=(3, 4))
+    assert one["error"] == other["error"]
+    assert one["error"].endswith("and rank 0 has seed 3; rank 1 has seed 4")
+    assert one["shown"] == other["shown"] == []
 
 
 def blend(good_for: int, on_failure: str) -> nv.SyntheticRealDataset:

@@ -1,6 +1,6 @@
 """One rank of two, whose generator may go down: run in processes of their own by test_in_step.py.
 
-python -m tests.data.two_ranks FOLDER RANK ON_FAILURE DOWN_RANK WORKERS
+python -m tests.data.two_ranks FOLDER RANK ON_FAILURE DOWN_RANK WORKERS SEED
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import nvgen_aug as nv
 from nvgen_aug.card import VariantCard
 from nvgen_aug.crop import Crop
 from nvgen_aug.crop import CropRule
+from nvgen_aug.errors import DataError
 from nvgen_aug.errors import ServerUnavailable
 from nvgen_aug.errors import SourceError
 from nvgen_aug.source import SourceStats
@@ -64,7 +65,9 @@ class Faltering(VolumeSource):
         return SourceStats()
 
 
-def main(folder: str, rank: int, on_failure: str, down: int, workers: int) -> dict[str, Any]:
+def main(
+    folder: str, rank: int, on_failure: str, down: int, workers: int, seed: int
+) -> dict[str, Any]:
     """Two epochs in step, with a collective at each batch as training has one."""
     dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
     image = np.zeros((1, *SIZE), np.float32)
@@ -72,7 +75,7 @@ def main(folder: str, rank: int, on_failure: str, down: int, workers: int) -> di
     source = Faltering(good_for=3 if rank == down else 10**6)
     recipe = nv.Recipe(size=SIZE)
     synthetic = nv.SyntheticDataset(source, recipe, on_failure=on_failure)
-    train = nv.SyntheticRealDataset(real, synthetic, ratio=0.5, check=False)
+    train = nv.SyntheticRealDataset(real, synthetic, ratio=0.5, check=False, seed=seed)
     loader = DataLoader(train, BATCH, sampler=train.sampler(BATCH), num_workers=workers)
     told: dict[str, Any] = {"planned": [], "shown": [], "status": [], "error": ""}
     batches = train.in_step(loader)
@@ -88,7 +91,7 @@ def main(folder: str, rank: int, on_failure: str, down: int, workers: int) -> di
                 told["status"].append(texts.count("substitute"))
             if epoch == 0:
                 source._good_for = 10**6  # it is back
-    except SourceError as error:
+    except (DataError, SourceError) as error:
         told["error"] = f"{type(error).__name__}: {error}"
     told["stood in"] = train.report().failures.by_real
     dist.destroy_process_group()
@@ -100,7 +103,7 @@ def starts(keys: Sequence[Any]) -> range:
 
 
 if __name__ == "__main__":
-    name, number, policy, where, hands = sys.argv[1:]
+    name, number, policy, where, hands, chance = sys.argv[1:]
     Path(name, f"{number}.json").write_text(
-        json.dumps(main(name, int(number), policy, int(where), int(hands)))
+        json.dumps(main(name, int(number), policy, int(where), int(hands), int(chance)))
     )
