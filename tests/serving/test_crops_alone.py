@@ -151,6 +151,7 @@ def test_a_volume_is_decoded_ahead_where_its_crops_are_dear() -> None:
     assert not budget.prefers_crops(latent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_served", [False, True])
 def test_the_shipped_model_decodes_a_crop_alone_once_its_volume_was_evicted(
     tmp_path: Path, is_served: bool
