@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from nvgen_aug.cli import main
 from nvgen_aug.generators.maisi.masks.bank import indexing
 from nvgen_aug.generators.maisi.masks.bank.files import MaskFiles
 from nvgen_aug.generators.maisi.masks.bank.files import ReadMask
 from nvgen_aug.generators.maisi.variants import VARIANTS
+from tests.cli.command import Run
+from tests.cli.command import runner
 from tests.generators.released import NARROW
 from tests.generators.released import install
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, " ".join(err.split())
-
-    return call
+    return runner(capsys)
 
 
 @pytest.fixture

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nvgen_aug.cli import main
 from nvgen_aug.generators.maisi.variants import VARIANTS
+from tests.cli.command import Run
+from tests.cli.command import runner
 from tests.generators.released import NARROW
 from tests.generators.released import path_of
 from tests.generators.released import write_release
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -23,13 +21,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     for name, variant in NARROW.items():
         monkeypatch.setitem(VARIANTS, name, variant)  # type: ignore[arg-type]
 
-    def call(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, " ".join(err.split())
-
-    return call
+    return runner(capsys)
 
 
 def test_imported_weights_are_listed_with_digest_and_licence_and_generate(

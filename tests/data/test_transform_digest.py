@@ -45,22 +45,9 @@ def test_use_does_not_change_it(tmp_path: Path) -> None:
     assert transform_digest(chain().set_random_state(seed=5)) == transform_digest(chain())
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        chain(3.0),
-        chain(more=mt.CropForegroundd(KEYS, "image")),
-        chain(more=lambda item: item),
-        chain(more=lambda item: {**item, "a": 1}),
-        chain(more=partial(add, number=1)),
-        chain(more=partial(add, number=2)),
-        chain(more=mt.Lambdad("label", np.ascontiguousarray)),
-        None,
-    ],
-)
-def test_another_setting_or_step_has_another_one(other: Any) -> None:
-    everything = [
-        chain(),
+def others() -> list[Any]:
+    """Transforms that each differ from `chain()` and from one another."""
+    return [
         chain(3.0),
         chain(more=mt.CropForegroundd(KEYS, "image")),
         chain(more=lambda item: item),
@@ -70,4 +57,9 @@ def test_another_setting_or_step_has_another_one(other: Any) -> None:
         chain(more=mt.Lambdad("label", np.ascontiguousarray)),
         None,
     ]
+
+
+@pytest.mark.parametrize("other", others())
+def test_another_setting_or_step_has_another_one(other: Any) -> None:
+    everything = [chain(), *others()]
     assert sum(transform_digest(other) == transform_digest(one) for one in everything) == 1

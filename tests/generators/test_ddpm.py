@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monai.networks.schedulers.ddpm import DDPMScheduler
 
-from nvgen_aug.generators.maisi.ddpm import BETAS
 from nvgen_aug.generators.maisi.ddpm import chain
 from nvgen_aug.generators.maisi.ddpm import walk
 from nvgen_aug.generators.maisi.flow import draw_noise
-
-
-def scheduler() -> DDPMScheduler:
-    return DDPMScheduler(
-        num_train_timesteps=1000,
-        schedule="scaled_linear_beta",
-        beta_start=BETAS[0],
-        beta_end=BETAS[1],
-        clip_sample=False,
-    )
+from tests.generators.schedulers import ddpm_scheduler
 
 
 def test_the_whole_chain_is_that_of_monais_scheduler() -> None:
-    monai, plan = scheduler(), chain(1000)
+    monai, plan = ddpm_scheduler(1000), chain(1000)
     assert plan.times == tuple(range(999, -1, -1))
     x, estimate = draw_noise((1, 1, 4, 4, 4), 1), draw_noise((1, 1, 4, 4, 4), 2)
     for k in (0, 1, 500, 998, 999):
@@ -38,7 +27,7 @@ def test_the_whole_chain_is_that_of_monais_scheduler() -> None:
 @pytest.mark.parametrize("evaluations", [1, 2, 10, 100, 1000])
 def test_the_noise_that_was_added_is_taken_away_whole(evaluations: int) -> None:
     data, noise = draw_noise((1, 1, 6, 6, 6), 1), draw_noise((1, 1, 6, 6, 6), 2)
-    signal = scheduler().alphas_cumprod.double()
+    signal = ddpm_scheduler(1000).alphas_cumprod.double()
     plan = chain(evaluations)
 
     def estimate(x: torch.Tensor, k: int) -> torch.Tensor:

@@ -11,7 +11,6 @@ import torch
 from monai.apps.generation.maisi.networks.autoencoderkl_maisi import AutoencoderKlMaisi
 from monai.inferers.inferer import DiffusionInferer
 from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
-from monai.networks.schedulers.ddpm import DDPMScheduler
 from torch import nn
 
 from nvgen_aug.errors import WeightsError
@@ -29,6 +28,7 @@ from nvgen_aug.generators.maisi.weights import imported_weights
 from tests.generators.released import NARROW
 from tests.generators.released import install
 from tests.generators.released import random_networks
+from tests.generators.schedulers import ddpm_scheduler
 
 VARIANT = NARROW["rflow-ct"]
 SIZES = (0.1, 0.5, 0.25, -1.0, 0.75, -1.0, -1.0, 0.5, -1.0, -1.0)
@@ -152,14 +152,7 @@ def test_a_box_of_it_is_that_part_of_the_whole(box: Box) -> None:
 @torch.inference_mode()
 def test_as_reference_it_draws_what_the_parts_of_monai_draw(home: Path) -> None:
     unet, autoencoder = upstream()
-    scheduler = DDPMScheduler(
-        num_train_timesteps=1000,
-        schedule="scaled_linear_beta",
-        beta_start=0.0015,
-        beta_end=0.0195,
-        clip_sample=False,
-    )
-    scheduler.set_timesteps(STEPS)
+    scheduler = ddpm_scheduler(STEPS)
     context = torch.tensor([[SIZES]]).half()
 
     def estimate(x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,6 @@ from monai.apps.generation.maisi.networks.autoencoderkl_maisi import Autoencoder
 from monai.apps.generation.maisi.networks.controlnet_maisi import ControlNetMaisi
 from monai.apps.generation.maisi.networks.diffusion_model_unet_maisi import DiffusionModelUNetMaisi
 from monai.inferers.inferer import SlidingWindowInferer
-from monai.networks.schedulers.ddpm import DDPMScheduler
 from torch import nn
 
 from nvgen_aug.generators.maisi import flow as flow_module
@@ -38,6 +37,7 @@ from tests.generators.released import NARROW
 from tests.generators.released import SCALE
 from tests.generators.released import random_networks
 from tests.generators.released import write_release
+from tests.generators.schedulers import ddpm_scheduler
 from tests.generators.schedulers import rflow_scheduler
 
 # Windows of 4 latent voxels: as small as 8 are to be tiled.
@@ -150,14 +150,7 @@ class Upstream:
         mask: torch.Tensor | None,
         generator: torch.Generator,
     ) -> torch.Tensor:
-        scheduler = DDPMScheduler(
-            num_train_timesteps=1000,
-            schedule="scaled_linear_beta",
-            beta_start=0.0015,
-            beta_end=0.0195,
-            clip_sample=False,
-        )
-        scheduler.set_timesteps(steps)
+        scheduler = ddpm_scheduler(steps)
         for time in scheduler.timesteps:
             found = self.estimate(x.float(), float(time), told, mask).to(x.dtype)
             x, _ = scheduler.step(found, int(time), x, generator)
