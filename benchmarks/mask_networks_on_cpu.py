@@ -11,21 +11,19 @@ of its own, whose greatest resident memory is told; `--quick` takes narrow netwo
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import resource
-import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.staged import add_arguments
+from benchmarks.staged import is_stage
+from benchmarks.staged import run_stages
+from benchmarks.staged import settings
 from benchmarks.timing import quick_parser
 from benchmarks.timing import write_record
 from nvgen_aug.generators.maisi.installation import import_weights
@@ -47,51 +45,24 @@ STAGES = ("write", "import", "draw")
 def main() -> None:
     """Write checkpoints, import them, draw a mask, write the record."""
     parser = quick_parser(__doc__ or "")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    add_arguments(parser)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    if arguments.stage:
-        print(json.dumps(_stage(arguments.stage, arguments.folder, is_quick=arguments.quick)))
+    stage = partial(_stage, is_quick=arguments.quick)
+    if is_stage(arguments, stage):
         return
-    numbers: dict[str, Any] = {"steps": STEPS}
-    with tempfile.TemporaryDirectory(prefix="mask-networks-") as folder:
-        for stage in STAGES:
-            numbers[stage] = _in_a_process(stage, folder, arguments)
-            print(stage, numbers[stage], flush=True)
-    settings = {"threads": arguments.threads, "load_average": list(os.getloadavg())}
-    write_record("mask_networks_on_cpu", settings, numbers, arguments)
-
-
-def _in_a_process(stage: str, folder: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    words = ["--stage", stage, "--folder", folder, "--threads", str(arguments.threads)]
-    words += ["--quick"] if arguments.quick else []
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.mask_networks_on_cpu", *words],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    numbers = {"steps": STEPS} | run_stages("mask_networks_on_cpu", stage, STAGES, arguments)
+    write_record("mask_networks_on_cpu", settings(arguments), numbers, arguments)
 
 
 def _stage(stage: str, folder: Path, *, is_quick: bool) -> dict[str, Any]:
     variant = _variant(is_quick=is_quick)
-    begin = time.perf_counter()
-    found: dict[str, Any] = {}
     if stage == "write":
         write_release(folder / "release", variant, has_optimizer=False)
-    elif stage == "import":
+        return {}
+    if stage == "import":
         manifest = import_weights(variant, FolderSource(folder / "release"), folder / "home")
-        found["bytes"] = manifest.bytes
-    else:
-        found = _draw(variant, folder / "home")
-    found["seconds"] = round(time.perf_counter() - begin, 2)
-    # Linux tells it in KiB.
-    found["peak_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
-    return found
+        return {"bytes": manifest.bytes}
+    return _draw(variant, folder / "home")
 
 
 def _variant(*, is_quick: bool) -> Variant:

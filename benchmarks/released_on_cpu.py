@@ -5,25 +5,22 @@
 The weights are drawn, so the images show nothing; the checkpoints are written in the released
 layout, imported, and loaded as released ones would be. `rflow-ct` follows a mask in 30 steps,
 `ddpm-ct` makes an image alone in 10, both 128 x 128 x 128 voxels. One run each, in a process of its
-own, whose greatest resident memory is told; `--quick` takes narrow networks and 32 voxels.
+own, whose greatest resident memory is told; `--quick` takes narrow networks, 32 voxels and 2 steps.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import resource
-import subprocess
-import sys
-import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from benchmarks.staged import add_arguments
+from benchmarks.staged import is_stage
+from benchmarks.staged import run_stages
+from benchmarks.staged import settings
 from benchmarks.timing import quick_parser
 from benchmarks.timing import write_record
 from nvgen_aug.generators.maisi.generator import MaisiGenerator
@@ -38,65 +35,42 @@ from tests.generators.released import write_release
 
 # Variant, steps, and whether a mask is followed.
 RUNS = (("rflow-ct", 30, True), ("ddpm-ct", 10, False))
+QUICK_STEPS = 2
+STAGES = ("write", "import", "generate")
 
 
 def main() -> None:
     """Write checkpoints, import them, make a volume of each, write the record."""
     parser = quick_parser(__doc__ or "")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--stage", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    add_arguments(parser)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    if arguments.stage:
-        name, stage = arguments.stage.split(":")
-        print(json.dumps(_stage(name, stage, arguments.folder, is_quick=arguments.quick)))
+    stage = partial(_stage, is_quick=arguments.quick)
+    if is_stage(arguments, stage):
         return
     numbers: dict[str, Any] = {}
     for name, steps, has_mask in RUNS:
-        with tempfile.TemporaryDirectory(prefix="released-") as folder:
-            found: dict[str, Any] = {"steps": steps, "has_mask": has_mask}
-            for stage in ("write", "import", "generate"):
-                found[stage] = _in_a_process(name, stage, folder, arguments)
-                print(name, stage, found[stage], flush=True)
-        numbers[name] = found
-    settings = {"threads": arguments.threads, "load_average": list(os.getloadavg())}
-    write_record("released_on_cpu", settings, numbers, arguments)
+        told = [f"{name}:{word}" for word in STAGES]
+        found = run_stages("released_on_cpu", stage, told, arguments)
+        taken = QUICK_STEPS if arguments.quick else steps
+        numbers[name] = {"steps": taken, "has_mask": has_mask}
+        numbers[name] |= {key.removeprefix(f"{name}:"): one for key, one in found.items()}
+    write_record("released_on_cpu", settings(arguments), numbers, arguments)
 
 
-def _in_a_process(
-    name: str, stage: str, folder: str, arguments: argparse.Namespace
-) -> dict[str, Any]:
-    words = ["--stage", f"{name}:{stage}", "--folder", folder, "--threads", str(arguments.threads)]
-    words += ["--quick"] if arguments.quick else []
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.released_on_cpu", *words],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
-def _stage(name: str, stage: str, folder: Path, *, is_quick: bool) -> dict[str, Any]:
+def _stage(told: str, folder: Path, *, is_quick: bool) -> dict[str, Any]:
+    name, _, stage = told.partition(":")
     variant = (NARROW if is_quick else VARIANTS)[name]
-    begin = time.perf_counter()
-    found: dict[str, Any] = {}
     if stage == "write":
         write_release(folder / "release", variant, has_optimizer=is_quick)
-    elif stage == "import":
+        return {}
+    if stage == "import":
         manifest = import_weights(variant, FolderSource(folder / "release"), folder / "home")
-        found["bytes"] = manifest.bytes
-    else:
-        found = _generate(variant, folder / "home", edge=32 if is_quick else 128)
-    found["seconds"] = round(time.perf_counter() - begin, 2)
-    # Linux tells it in KiB.
-    found["peak_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
-    return found
+        return {"bytes": manifest.bytes}
+    return _generate(variant, folder / "home", is_quick=is_quick)
 
 
-def _generate(variant: Variant, home: Path, edge: int) -> dict[str, Any]:
+def _generate(variant: Variant, home: Path, *, is_quick: bool) -> dict[str, Any]:
+    edge = 32 if is_quick else 128
     begin = time.perf_counter()
     generator = MaisiGenerator(variant, weights=home)
     loaded = time.perf_counter() - begin
@@ -108,7 +82,7 @@ def _generate(variant: Variant, home: Path, edge: int) -> dict[str, Any]:
         seed=1,
         size=(edge, edge, edge),
         spacing=(spacing, spacing, spacing),
-        steps=steps,
+        steps=QUICK_STEPS if is_quick else steps,
         mask=mask.digest() if mask else None,
         image_only=mask is None,
         allow_out_of_distribution=True,
