@@ -117,15 +117,7 @@ class Engine(Servable):
             WrongProcess: in a process that did not make this engine.
         """
         self._check_process()
-        resolved = self.resolve(spec)
-        assert resolved.size is not None
-        if isinstance(crop, Crop):
-            crop.check_inside(resolved.size)
-        elif crop is not None:
-            # Now rather than after seconds of generation.
-            crop.check_names(self._card.vocabulary)
-            Crop((0, 0, 0), crop.size).check_inside(resolved.size)
-        return self._shop.submit(resolved, crop, client)
+        return self._shop.submit(self.asked(spec, crop), crop, client)
 
     def fetch(self, spec: VolumeSpec, crop: Crop | CropRule | None = None) -> SyntheticVolume:
         """The volume of a spec, or a part of it, in arrays of the caller's own."""

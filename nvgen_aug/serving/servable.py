@@ -37,6 +37,21 @@ class Servable(VolumeSource):
             The answer to come, in arrays that others may share.
         """
 
+    def asked(self, spec: VolumeSpec, crop: Crop | CropRule | None) -> VolumeSpec:
+        """The spec resolved; what is wrong with it or the crop is said before anything is made.
+
+        Raises:
+            SpecError: if the variant cannot make it, or the crop leaves the volume.
+        """
+        resolved = self.resolve(spec)
+        assert resolved.size is not None
+        if isinstance(crop, Crop):
+            crop.check_inside(resolved.size)
+        elif crop is not None:
+            crop.check_names(self.card.vocabulary)
+            Crop((0, 0, 0), crop.size).check_inside(resolved.size)
+        return resolved
+
     @abstractmethod
     def health(self) -> Health:
         """How what generates does now."""

@@ -152,14 +152,7 @@ class ClusterEngine(Servable):
         self, spec: VolumeSpec, crop: Crop | CropRule | None = None, *, client: Hashable = None
     ) -> Future[SyntheticVolume]:
         """Ask for a volume without waiting for it; those who ask are served in turn."""
-        resolved = self.resolve(spec)
-        assert resolved.size is not None
-        if isinstance(crop, Crop):
-            crop.check_inside(resolved.size)
-        elif crop is not None:
-            crop.check_names(self._card.vocabulary)
-            Crop((0, 0, 0), crop.size).check_inside(resolved.size)
-        return self._threads.submit(self._volume, resolved, crop, monotonic())
+        return self._threads.submit(self._volume, self.asked(spec, crop), crop, monotonic())
 
     def fetch(self, spec: VolumeSpec, crop: Crop | CropRule | None = None) -> SyntheticVolume:
         """The volume of a spec, or a part of it, in arrays of the caller's own."""
