@@ -131,6 +131,12 @@ def _check_sizes(card: VariantCard, spec: VolumeSpec) -> None:
         what = "follows a mask" if spec.mask is not None else "always has a label"
         msg = f"a volume of `{card.name}` that {what} is no image alone; leave out image_only"
         raise SpecError(msg)
+    if spec.image_only and card.mask_bank and card.default_mask_steps is None:
+        msg = (
+            f"every volume of `{card.name}` has a label where there is a bank of masks; leave out "
+            "image_only, or open a source without the bank"
+        )
+        raise SpecError(msg)
     if spec.mask_steps is not None and not 1 <= spec.mask_steps <= card.steps_range[1]:
         msg = f"mask_steps must lie in [1, {card.steps_range[1]}], got {spec.mask_steps}"
         raise SpecError(msg)

@@ -193,7 +193,7 @@ class Client(VolumeSource):
 
     def _resolved(self, spec: VolumeSpec, seconds: float) -> VolumeSpec:
         card = self._card(seconds)
-        if spec.mask is not None or not card.mask_bank:
+        if not card.binds_mask(spec):
             return card.resolve(spec)
         question = m.Resolve(next(_requests), spec.to_json())
         return VolumeSpec.from_json(self._talk(question, m.Resolved, seconds=seconds).spec)

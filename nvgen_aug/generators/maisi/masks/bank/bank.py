@@ -164,12 +164,6 @@ class MaskBank:
         Raises:
             SpecError: No mask fits.
         """
-        if spec.image_only and card.default_mask_steps is None:
-            msg = (
-                f"every volume of `{card.name}` has a label where there is a bank of masks; leave "
-                "out image_only, or open a source without the bank"
-            )
-            raise SpecError(msg)
         if not card.binds_mask(spec):
             return spec
         spec = card.resolve(spec)
