@@ -16,28 +16,25 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..vocabulary import BODY_ID
+from .hosts import CT_HOSTS
+from .hosts import LUNG_LOBES
 
 Label = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 _LIVER, _PANCREAS, _COLON, _SMALL_BOWEL, _VESSEL, _AIRWAY = 1, 4, 62, 19, 25, 132
-_LOBES: Final = (28, 29, 30, 31, 32)
 _KIDNEYS: Final = (5, 14)
 _KIDNEY_MASS: Final = 129
+_CARTILAGE: Final = 114  # of the ribs
 HEPATIC_TUMOUR: Final = 26
 BONE_LESION: Final = 128
 # What takes the place of a tumour that nobody asked for.
 _ORGAN_OF: Final = {23: 28, 24: _PANCREAS, HEPATIC_TUMOUR: _LIVER, 27: _COLON, BONE_LESION: BODY_ID}
-_BONES: Final = (*range(33, 57), *range(63, 98), 120, 122, 127)
-_HOSTS: Final = {
-    23: _LOBES,
-    24: (_PANCREAS,),
-    HEPATIC_TUMOUR: (_LIVER,),
-    27: (_COLON,),
-    BONE_LESION: (*_BONES, 114),
+_HOSTS: Final = {host.tumour: tuple(host.organs) for host in CT_HOSTS.values()} | {
+    BONE_LESION: (*CT_HOSTS["bone lesion"].organs, _CARTILAGE)
 }
 # Organs of which the largest piece is kept, and, unless bones are sick, the spine and vessels.
-_WHOLE: Final = (_LIVER, _PANCREAS, 10, 12, 3, *_LOBES, *_KIDNEYS, 13, 6, 7, 8, 9)
+_WHOLE: Final = (_LIVER, _PANCREAS, 10, 12, 3, *LUNG_LOBES, *_KIDNEYS, 13, 6, 7, 8, 9)
 _WHOLE_UNLESS_BONE: Final = tuple(range(33, 60))
 _BOWEL: Final = (12, 13, _SMALL_BOWEL, _COLON)
 _CUBE: Final = np.ones((3, 3, 3), bool)
@@ -87,9 +84,9 @@ def _replace_beside(label: Label, tumour: int, organ: int) -> None:
     if not where.any():
         return
     label[where] = organ
-    if organ in _LOBES:
+    if organ in LUNG_LOBES:
         box = _box(where, label.shape, margin=8)
-        _take_nearest(label[box], where[box], np.isin(label[box], _LOBES) & ~where[box])
+        _take_nearest(label[box], where[box], np.isin(label[box], LUNG_LOBES) & ~where[box])
 
 
 def _round_off(label: Label, tumour: int) -> None:
@@ -131,8 +128,8 @@ def _keep_largest(label: Label, organ: int, mates: Collection[int]) -> None:
     if organ != _LIVER:
         lost &= mask[box]  # a tumour or mass may lie in the organ of the other side
     part[lost] = BODY_ID
-    if organ in _LOBES:
-        _take_nearest(part, lost, np.isin(part, _LOBES))
+    if organ in LUNG_LOBES:
+        _take_nearest(part, lost, np.isin(part, LUNG_LOBES))
 
 
 def _take_nearest(part: Label, where: Mask, source: Mask) -> None:

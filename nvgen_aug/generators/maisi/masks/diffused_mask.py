@@ -19,6 +19,7 @@ from ..streams import chance
 from ..streams import stream
 from ..variants import Variant
 from .clean_up import cleaned_up
+from .fitting import looked_up
 from .given_mask import body_region
 from .mask_model import MaskModel
 from .size_vector import SIZED_ORGANS
@@ -84,13 +85,11 @@ def on_grid(label: NDArray[np.uint8], spacing: float, grid: Grid) -> NDArray[np.
         spacing: Edge of its voxels in mm.
         grid: Where it is wanted.
     """
-    padded = np.pad(label, 1)
-    places = []
-    for n, mm, have in zip(grid.size, grid.spacing, label.shape, strict=True):
-        away = (np.arange(n) - 0.5 * (n - 1)) * mm / spacing + 0.5 * (have - 1)
-        # Halves go up, always; numpy's own rounding goes to the even.
-        places.append(np.clip(np.floor(away + 0.5).astype(np.intp), -1, have) + 1)
-    return np.ascontiguousarray(padded[np.ix_(*places)])
+    places = [
+        (np.arange(n) - 0.5 * (n - 1)) * mm / spacing + 0.5 * (have - 1)
+        for n, mm, have in zip(grid.size, grid.spacing, label.shape, strict=True)
+    ]
+    return looked_up(label, places)
 
 
 def _check(

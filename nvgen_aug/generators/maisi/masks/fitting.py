@@ -37,21 +37,30 @@ def fitted(
     ratio = np.asarray(spacing) / old
     middle = (np.asarray(label.shape) - 1) / 2
     first = middle - ratio * (np.asarray(size) - 1) / 2  # where voxel 0 lies among the old ones
-    looked, known = [], []
-    for start, step, count, there in zip(first, ratio, size, label.shape, strict=True):
-        # Half a voxel goes up: rounded to even, every other voxel would be seen twice.
-        place = np.floor(start + step * np.arange(count) + 0.5).astype(np.intp)
-        looked.append(np.clip(place, 0, there - 1))
-        known.append((place >= 0) & (place < there))
-    new = np.where(
-        known[0][:, None, None] & known[1][None, :, None] & known[2][None, None, :],
-        label[np.ix_(*looked)],
-        np.uint8(0),
-    )
+    places = [
+        start + step * np.arange(count)
+        for start, step, count in zip(first, ratio, size, strict=True)
+    ]
+    new = looked_up(label, places)
     moved = affine.copy()
     moved[:3, :3] = affine[:3, :3] * ratio
     moved[:3, 3] = affine[:3, :3] @ first + affine[:3, 3]
     return new, moved
+
+
+def looked_up(label: NDArray[np.uint8], places: Sequence[NDArray[np.float64]]) -> NDArray[np.uint8]:
+    """The voxel nearest to each place; background where there is none.
+
+    Args:
+        label: `[X, Y, Z]`.
+        places: For each axis where to look, in voxels.
+    """
+    # Half a voxel goes up: rounded to even, every other voxel would be seen twice.
+    nearest = [
+        np.clip(np.floor(place + 0.5).astype(np.intp), -1, there)
+        for place, there in zip(places, label.shape, strict=True)
+    ]
+    return np.ascontiguousarray(np.pad(label, 1)[np.ix_(*(axis + 1 for axis in nearest))])
 
 
 def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from .hosts import LUNG_LOBES
+
 _LUNG_TUMOUR: Final = 23
-_LOBES: Final = (28, 29, 30, 31, 32)
 # Tumours of liver, pancreas and colon, and cysts of the left and the right kidney.
 _ORGANS: Final = {26: 1, 24: 4, 27: 62, 116: 14, 117: 5}
 _CUBE: Final = np.ones((3, 3, 3), bool)
@@ -28,7 +29,7 @@ def without_tumours(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
     tumour = label == _LUNG_TUMOUR
     if tumour.any():
         ring = label[ndimage.binary_dilation(tumour, _CUBE) & ~tumour]
-        lobes = ring[np.isin(ring, _LOBES)]
+        lobes = ring[np.isin(ring, LUNG_LOBES)]
         # Without a lobe around it the tumour cannot be said to lie in one.
         healthy[tumour] = np.bincount(lobes).argmax() if lobes.size else _LUNG_TUMOUR
     return healthy

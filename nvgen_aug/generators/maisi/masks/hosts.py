@@ -28,6 +28,8 @@ class Host:
     name: str
 
 
+LUNG_LOBES: Final = (28, 29, 30, 31, 32)
+
 # By the vocabulary's own name. `dummy6` (129) is the free slot that fine-tuning upstream has made
 # the kidney mass of; `kidney mass` is an alias of it.
 CT_HOSTS: Final[Mapping[str, Host]] = MappingProxyType(
@@ -35,7 +37,7 @@ CT_HOSTS: Final[Mapping[str, Host]] = MappingProxyType(
         name: Host(CT_LABELS[name], frozenset(organs), where)
         for name, organs, where in (
             ("hepatic tumor", {1}, "liver"),
-            ("lung tumor", set(range(28, 33)), "lung lobes"),
+            ("lung tumor", set(LUNG_LOBES), "lung lobes"),
             ("pancreatic tumor", {4}, "pancreas"),
             ("colon cancer primaries", {62}, "colon"),
             ("dummy6", {5, 14}, "kidneys"),

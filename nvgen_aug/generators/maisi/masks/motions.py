@@ -14,11 +14,11 @@ from typing import final
 
 from ..vocabulary import BODY_ID
 from ..vocabulary import TINY_BRAIN_LABELS
+from .hosts import LUNG_LOBES
 
 FIRST_TRIES: Final = 40  # after which `keep` asks for less
 
 _BONES: Final = frozenset({*range(33, 57), *range(63, 98), 114, 127})
-_LOBES: Final = frozenset(range(28, 33))
 _BRAIN: Final = 22
 
 
@@ -67,7 +67,9 @@ CT_MOTIONS: Final[Mapping[int, Motion]] = MappingProxyType(
             erased_to=BODY_ID,
         ),
         26: Motion(frozenset({1}), _same(10), _TURN, _same(0.2), (0.8, 0.8), erased_to=1),
-        23: Motion(_LOBES, _same(20), (pi / 36, pi / 36, pi), _same(0.15), (0.85, 0.85)),
+        23: Motion(
+            frozenset(LUNG_LOBES), _same(20), (pi / 36, pi / 36, pi), _same(0.15), (0.85, 0.85)
+        ),
         24: Motion(frozenset({4}), _same(15), _TURN, _same(0.1), (0.8, 0.8), erased_to=4),
         27: Motion(frozenset({62}), _same(5), _TURN, _same(0.1), (0.8, 0.75), erased_to=62),
         **{

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 from typing import final
 
@@ -67,13 +68,10 @@ def choices(entries: Sequence[BankEntry], wish: Wish, where: str) -> list[BankEn
         return exact
     if not fitting:
         raise SpecError(_nothing(entries, failures, wish, where))
-    ranked = sorted(fitting, key=lambda entry: _score(entry, wish.spec))
-    far = _score(ranked[0], wish.spec) + _MARGIN
-    return [
-        entry
-        for number, entry in enumerate(ranked)
-        if number < _NEAREST or _score(entry, wish.spec) <= far
-    ]
+    scored = ((_score(entry, wish.spec), entry) for entry in fitting)
+    ranked = sorted(scored, key=itemgetter(0))
+    far = ranked[0][0] + _MARGIN
+    return [entry for n, (score, entry) in enumerate(ranked) if n < _NEAREST or score <= far]
 
 
 def wish_of(spec: VolumeSpec, card: VariantCard) -> Wish:
