@@ -27,7 +27,6 @@ from ..errors import DataError
 from ..errors import GenerationError
 from ..errors import SpecError
 from ..labels import LabelMap
-from ..provenance import Provenance
 from ..recipe import Recipe
 from ..source import VolumeSource
 from ..volume import Blob
@@ -36,6 +35,7 @@ from .synthetic_volume import as_tensor
 from .synthetic_volume import probability
 from .synthetic_volume import refuse_inverse
 from .synthetic_volume import replacement
+from .synthetic_volume import stayed_real
 from .upright_grid import UprightGrid
 
 ON_FAILURE = ("raise", "real")
@@ -292,11 +292,7 @@ class RandRenderLabeld(RandomizableTransform, MapTransform, InvertibleTransform)
         if item is not None:
             d["synthetic"], d["provenance"] = 1, item["provenance"]
             return d
-        d.setdefault("synthetic", 0)
-        if "provenance" not in d:
-            status = "substitute" if is_rendered else "planned"
-            d["provenance"] = Provenance(source="real", uid=name, status=status).to_json()
-        return d
+        return stayed_real(d, name, is_substitute=is_rendered)
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """A real sample as it is.

@@ -179,11 +179,7 @@ class RandSyntheticVolumed(RandomizableTransform, MapTransform, InvertibleTransf
                 d[key] = replacement(item, part_of[key], d[key])
             d["synthetic"], d["provenance"] = 1, item["provenance"]
             return d
-        d.setdefault("synthetic", 0)
-        if "provenance" not in d:
-            status = "substitute" if is_synthetic else "planned"
-            d["provenance"] = Provenance(source="real", uid=name, status=status).to_json()
-        return d
+        return stayed_real(d, name, is_substitute=is_synthetic)
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """A real sample as it is.
@@ -221,6 +217,21 @@ def replacement(item: Mapping[str, Any], part: str, replaced: torch.Tensor) -> t
         # What was done to make the volume is not what was done to the real sample.
         cast.applied_operations = []
     return cast
+
+
+def stayed_real(d: dict[Hashable, Any], name: str, *, is_substitute: bool) -> dict[Hashable, Any]:
+    """The sample with `synthetic` and `provenance`, unless it came with them.
+
+    Args:
+        d: The sample, which is changed.
+        name: File of its image.
+        is_substitute: Whether it stands for a volume that could not be made.
+    """
+    d.setdefault("synthetic", 0)
+    if "provenance" not in d:
+        status = "substitute" if is_substitute else "planned"
+        d["provenance"] = Provenance(source="real", uid=name, status=status).to_json()
+    return d
 
 
 def refuse_inverse(transform: MapTransform, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
