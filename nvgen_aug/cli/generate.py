@@ -96,6 +96,9 @@ def generate(
         Path | None,
         typer.Option(help="Bank of masks, one for each volume; see nvgen-aug masks index."),
     ] = None,
+    augment_mask: Annotated[
+        bool, typer.Option("--augment-mask", help="Move and deform the tumour of a mask first.")
+    ] = False,
     image: Annotated[
         Path | None,
         typer.Option(help="NIfTI image whose subject is shown in the contrast of --modality."),
@@ -154,6 +157,8 @@ def generate(
         wanted = replace(wanted, mask_steps=mask_steps)
     if image_only:
         wanted = replace(wanted, image_only=True)
+    if augment_mask:
+        wanted = replace(wanted, augment_mask=True)
     if allow_out_of_distribution:
         wanted = replace(wanted, allow_out_of_distribution=True)
     with interruptible(f"whole volumes are in {out}; the same command makes the rest"):

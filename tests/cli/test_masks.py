@@ -63,10 +63,11 @@ def test_a_folder_is_indexed_listed_and_generated_from(
     install(tmp_path / "made", narrow).rename(tmp_path / "home" / "weights" / "rflow-ct")
     monkeypatch.setitem(VARIANTS, "rflow-ct", narrow)  # type: ignore[arg-type]
     recipe = tmp_path / "ill.toml"
-    recipe.write_text('anatomy = ["hepatic tumor"]\naugment_mask = true\nsteps = 1\n')
+    recipe.write_text('anatomy = ["hepatic tumor"]\nsteps = 1\n')
     volumes = tmp_path / "volumes"
     code, out, err = run(
-        *("generate", "rflow-ct", "--masks", masks, "--recipe", recipe, "--out", volumes)
+        *("generate", "rflow-ct", "--masks", masks, "--recipe", recipe),
+        *("--augment-mask", "--out", volumes),
     )
     assert code == 0, err
     sidecar = json.loads((volumes / "rflow-ct_seed0_0000.json").read_text())
