@@ -202,6 +202,18 @@ def test_memory_decides_between_whole_slabs_and_recomputation() -> None:
     assert len({plan.cost.flops for plan in known}) == 1  # nothing is ever done twice
 
 
+def test_a_processor_takes_a_large_volume_in_slabs_and_a_small_one_whole() -> None:
+    planner = full_width().decoder.planner
+    large, small = (16, 16, 16), (4, 4, 4)
+    for grid, expected in ((large, ("slabs", 16)), (small, ("whole", None))):
+        box = planner.everything(grid)
+        best = next(planner.candidates(grid, box, has_statistics=False, is_processor=True))
+        assert (best.name, best.planes) == expected
+        elsewhere = next(planner.candidates(grid, box, has_statistics=False))
+        assert elsewhere.name == "whole"
+        assert best.cost.flops == elsewhere.cost.flops
+
+
 def test_what_memory_allows_is_what_runs() -> None:
     latent = drawn(1, 4, 16, 8, 8)
     everything = Codec(network(), free=lambda device: None).decode(latent)

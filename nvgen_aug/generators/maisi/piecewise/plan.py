@@ -33,6 +33,10 @@ MOST_ELEMENTS = 2**31 - 1
 _REMEMBERED = 256
 # Planes of a slab: fewer save memory, but halos and launches weigh more.
 _PLANES = (64, 32, 16, 8, 4)
+# On a processor slabs of so many planes take no longer than the whole, and less than two thirds of
+# its memory (benchmarks/decode_whole.py). Small volumes lie in its caches as they are.
+_THRIFTY_PLANES = 16
+_SMALL_BYTES = 256 << 20
 
 
 @final
@@ -84,20 +88,25 @@ class Planner:
         """Operations to make a box of the output, statistics known, from an input of this grid."""
         return flops_of(self._steps, boxes_of(self._steps, grids_of(self._steps, grid), box))
 
-    def candidates(self, grid: Grid, box: Box, *, has_statistics: bool) -> Iterator[Plan]:
+    def candidates(
+        self, grid: Grid, box: Box, *, has_statistics: bool, is_processor: bool = False
+    ) -> Iterator[Plan]:
         """All plans that a device of any size could carry out, best first.
 
         Args:
             grid: Voxels of the input.
             box: What is wanted of the output.
             has_statistics: Whether the norms' statistics are known.
+            is_processor: Whether it runs on a CPU, where larger pieces than it takes are no faster
+                and left out.
         """
         names = ("slabs", "stream") if has_statistics else ("slabs", "recompute", "scan")
         ways = [("whole", None), *((name, planes) for name in names for planes in _PLANES)]
         for name, planes in ways:
             plan = self.rehearse(name, planes, grid, box, has_statistics=has_statistics)
-            if plan is not None:
-                yield plan
+            if plan is None or (is_processor and _is_lavish(plan)):
+                continue
+            yield plan
 
     def rehearse(
         self, name: str, planes: int | None, grid: Grid, box: Box, *, has_statistics: bool
@@ -133,6 +142,11 @@ class Planner:
         if name == "recompute":
             found -= {n for n in found if self._steps[n - 1].added is not None}
         return frozenset(found)
+
+
+def _is_lavish(plan: Plan) -> bool:
+    is_large = plan.planes is None or plan.planes > _THRIFTY_PLANES
+    return is_large and plan.cost.peak_bytes > _SMALL_BYTES
 
 
 def mebibytes(nbytes: int) -> str:

@@ -110,7 +110,12 @@ class Runner:
         box = box or self.planner.everything(grid)
         if plan is not None:
             return self._carried_out(plan, source, sink, box, statistics)
-        plans = self.planner.candidates(grid, box, has_statistics=statistics is not None)
+        plans = self.planner.candidates(
+            grid,
+            box,
+            has_statistics=statistics is not None,
+            is_processor=source.device.type == "cpu",
+        )
         plan = self._first_that_fits(plans, source.device)
         _log.debug("%s of %s: %s", self._verb, extent(box), plan)
         cause: BaseException
