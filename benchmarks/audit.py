@@ -10,10 +10,12 @@ from __future__ import annotations
 from typing import final
 
 from nvgen_aug.cache import Upkeep
+from nvgen_aug.cache import VolumeCache
 from nvgen_aug.data.plan import SampleKey
 from nvgen_aug.generators.phantom import PhantomGenerator
 from nvgen_aug.serving import Engine
 from nvgen_aug.spec import VolumeSpec
+from nvgen_aug.volume import SyntheticVolume
 
 from .victims import BATCH
 from .victims import EPOCH
@@ -110,7 +112,7 @@ class Audit:
 
 
 def wrong_entries(scene: Scene) -> tuple[int, list[str]]:
-    """How many volumes a cache holds, and which of them are not what the generator makes.
+    """How many latents and volumes a cache holds, and which do not give what the generator makes.
 
     Damage that nobody has read yet is set aside first, as `nvgen-aug cache verify` does it.
     """
@@ -119,16 +121,21 @@ def wrong_entries(scene: Scene) -> tuple[int, list[str]]:
         pass
     generator = PhantomGenerator()
     wrong = [held.key for checked in upkeep.verify() if checked.faults for held in [checked.held]]
-    volumes = 0
-    for held in upkeep.entries():
-        if held.kind != "volumes":
-            continue
-        stored = upkeep.volume(held.key)
-        if stored is None:
-            wrong.append(held.key)
-            continue
-        volumes += 1
-        spec = VolumeSpec.from_json(stored.provenance.spec)
-        if generator.generate(spec).volume.digest() != stored.digest():
-            wrong.append(held.key)
-    return volumes, wrong
+    compared = 0
+    with VolumeCache(scene.cache, read_only=True) as cache:
+        for held in upkeep.entries():
+            if held.kind == "volumes":
+                stored = cache.get_volume(held.key)
+            elif held.kind == "latents":
+                latent = cache.get_latent(held.key)
+                stored = None if latent is None else generator.decode(latent)
+            else:
+                continue
+            compared += 1
+            if stored is None or stored.digest() != _made(generator, stored).digest():
+                wrong.append(held.key)
+    return compared, wrong
+
+
+def _made(generator: PhantomGenerator, stored: SyntheticVolume) -> SyntheticVolume:
+    return generator.generate(VolumeSpec.from_json(stored.provenance.spec)).volume

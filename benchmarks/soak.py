@@ -11,9 +11,9 @@ manager would do is done: whoever died is started again, and the training goes o
 step. It ends with the epoch that is under way when the time is up.
 
 Every sample that was delivered is compared with what the phantom makes directly from its spec,
-and all of them with the plan. Then all volumes in the cache are compared in the same way (the
-record says how many: a cache that is always too small can hold latents alone by then), and
-processes, sockets, descriptors, shared memory, partial entries and temporary files are counted.
+and all of them with the plan. Then what all latents and volumes in the cache give is compared in
+the same way, and processes, sockets, descriptors, shared memory, partial entries and temporary
+files are counted.
 The seed decides the order of the faults; whom they hit, and when, is the machine's doing. Disk
 and shared memory are private to the soak where the system lets it mount them.
 """
@@ -122,7 +122,7 @@ class Soak:
         self._errors: list[str] = []
         self._is_over = False  # once the training has ended by itself
         self._last_step = (0, monotonic())
-        self._volumes = 0
+        self._entries = 0
 
     @property
     def training(self) -> int:
@@ -192,7 +192,7 @@ class Soak:
             "most_samples_away_from_the_share": self._audit.stray,
             "client_fetches": marks.count(RIGHT) + marks.count(WRONG),
             "client_turned_away": marks.count(TURNED_AWAY),
-            "volumes_compared_in_the_cache": self._volumes,
+            "entries_compared_in_the_cache": self._entries,
             "faults": dict(sorted(self._chaos.struck.items())),
             "faults_without_a_victim": dict(sorted(self._chaos.missed.items())),
             "processes_started_again": dict(self.restarts),
@@ -262,7 +262,7 @@ class Soak:
         # Who starts next clears away what those left that were killed together.
         with serve("phantom", cache=self._scene.cache, max_bytes=CACHE_BYTES) as source:
             source.fetch(VolumeSpec("phantom", seed=1))
-        self._volumes, wrong_volumes = wrong_entries(self._scene)
+        self._entries, wrong_cached = wrong_entries(self._scene)
         left = self._leftovers.found()
         marks = self._scene.looks.read_bytes()
         self.found = {
@@ -275,7 +275,7 @@ class Soak:
                 [f"{self._audit.stray} samples"] if self._audit.stray >= 1 else []
             ),
             "wrong volumes at the client": ["a volume"] * marks.count(WRONG),
-            "wrong volumes in the cache": wrong_volumes,
+            "wrong entries in the cache": wrong_cached,
             "errors that the training or the client did not expect": self._errors,
             "processes left": [one for one in left if one.startswith("process")],
             "sockets and rings left": [

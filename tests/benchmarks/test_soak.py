@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,18 @@ def test_a_stored_volume_that_its_spec_does_not_give_is_found(scene: Scene) -> N
     key = generator.card.volume_key(specs[1])
     lie = type(right)(other.image + 1, other.label, other.affine, other.provenance)
     cache.put_volume(key, lie)
+    assert wrong_entries(scene) == (2, [key])
+
+
+def test_a_stored_latent_that_gives_another_volume_than_its_spec_is_found(scene: Scene) -> None:
+    generator = PhantomGenerator()
+    cache = VolumeCache(scene.cache, max_bytes="1 GB")
+    specs = [generator.card.resolve(VolumeSpec("phantom", seed=seed)) for seed in (1, 2)]
+    right, other = (generator.latent(spec) for spec in specs)
+    cache.put_latent(generator.card.latent_key(specs[0]), right)
+    assert wrong_entries(scene) == (1, [])
+    key = generator.card.latent_key(specs[1])
+    cache.put_latent(key, replace(other, tensor=other.tensor + np.float16(1)))
     assert wrong_entries(scene) == (2, [key])
 
 
