@@ -1,6 +1,6 @@
 """Image ControlNet stages: the flow learns to render a given brain in another contrast.
 
-Two stages. In the first the layer that reads the image's latent learns to say of it what the mask's
+Two stages. In the first the layers that read the image's latent learn to say of it what the mask's
 encoder says of the brain's mask, which takes minutes, since neither the ControlNet behind it nor
 the UNet has to run. With it, the ControlNet that follows masks follows images. In the second that
 ControlNet learns on from there what a mask leaves open. The UNet stays as it is, and so does what
@@ -62,12 +62,9 @@ def train_image_encoder(
         scale_factor: Of the latents.
         settings: Where, and for how long.
     """
-    for module in reader.modules():
-        if isinstance(module, nn.Conv3d) and not bool(module.weight.any()):
-            module.reset_parameters()  # it is zero as built, and nothing is learnt through zeros
     reader.to(settings.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     run = Run(
-        "image_encoder", reader, settings, learning_rate=5e-3, rate_times_inputs=1.0, ema=0.99
+        "image_encoder", reader, settings, learning_rate=3e-3, rate_times_inputs=6.0, ema=0.99
     )
     if run.fraction >= 1:
         return run

@@ -25,6 +25,7 @@ from torch import nn
 
 from .decoder import Decoder
 from .encoder import Encoder
+from .image_reader import ImageReader
 from .layers import Kernel
 from .releases import AUTOENCODER
 from .releases import CONTROL
@@ -141,20 +142,6 @@ def build_flow(shape: FlowShape, latent: int) -> nn.Module:
 
 def build_control(shape: FlowShape, latent: int) -> nn.Module:
     """The ControlNet with random weights."""
-    return _control(shape, latent, shape.mask_bits, shape.condition_channels)
-
-
-def build_image_control(shape: FlowShape, latent: int) -> nn.Module:
-    """The ControlNet that follows a given image, with random weights.
-
-    Its condition is `image_condition`, which is as small as the latent: one layer reads it, where
-    a mask has to be made smaller first.
-    """
-    assert shape.image_channels is not None
-    return _control(shape, latent, 3 * latent, (shape.image_channels,))
-
-
-def _control(shape: FlowShape, latent: int, read: int, widths: Sequence[int]) -> nn.Module:
     network: nn.Module = ControlNetMaisi(
         spatial_dims=3,
         in_channels=latent,
@@ -166,14 +153,28 @@ def _control(shape: FlowShape, latent: int, read: int, widths: Sequence[int]) ->
         num_class_embeds=shape.class_embeds,
         resblock_updown=shape.residual_resampling,
         include_fc=shape.attention_projection,
-        conditioning_embedding_in_channels=read,
-        conditioning_embedding_num_channels=widths,
+        conditioning_embedding_in_channels=shape.mask_bits,
+        conditioning_embedding_num_channels=shape.condition_channels,
         use_checkpointing=False,
     )
     for module in network.modules():
         if isinstance(getattr(module, "A", None), Swish):
             module.A = nn.SiLU()  # the same function, in one pass over memory
     _attend_in_one_pass(network)
+    return network
+
+
+def build_image_control(shape: FlowShape, latent: int) -> nn.Module:
+    """The ControlNet that follows a given image, with random weights.
+
+    Its condition is `image_condition`, which is as small as the latent, where a mask has to be made
+    smaller first.
+    """
+    assert shape.image_channels is not None
+    network = build_control(shape, latent)
+    network.controlnet_cond_embedding = ImageReader(
+        3 * latent, shape.image_channels, shape.image_blocks, shape.norm_groups, shape.channels[0]
+    )
     return network
 
 

@@ -34,8 +34,9 @@ class FlowShape:
         residual_resampling: Whether levels are joined by residual blocks, not by convolutions.
         attention_projection: Whether attention ends in a linear layer.
         body_region: Whether the UNet is told the first and the last region of the body.
-        image_channels: Width of the layer through which a second ControlNet reads the latent of
+        image_channels: Width of the layers through which a second ControlNet reads the latent of
             a given image; `None` if there is none.
+        image_blocks: How many residual blocks are among them.
     """
 
     channels: tuple[int, ...]
@@ -50,6 +51,7 @@ class FlowShape:
     attention_projection: bool = True
     body_region: bool = False
     image_channels: int | None = None
+    image_blocks: int = 3
 
 
 @final

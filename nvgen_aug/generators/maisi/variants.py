@@ -156,7 +156,7 @@ TINY_BRAIN: Final = Variant(
         head_channels=(0, 0, 32, 32),
         norm_groups=16,
         condition_channels=(8, 16, 32),
-        image_channels=96,
+        image_channels=64,
     ),
     labels=TINY_BRAIN_LABELS,
     modalities=SKULL_STRIPPED_MODALITIES,
