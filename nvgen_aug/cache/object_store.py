@@ -18,6 +18,7 @@ from typing import final
 
 from obstore.exceptions import AlreadyExistsError
 from obstore.exceptions import BaseError
+from obstore.exceptions import GenericError
 from obstore.exceptions import NotSupportedError
 from obstore.store import from_url
 
@@ -49,7 +50,9 @@ class ObjectStore:
     A commit object is written last, only if there is none, and names the folder whose
     files it seals. So a reader finds an entry whole or not at all; of two writers of one
     key each has a folder of its own, and whoever commits second takes back what it sent.
-    On a store that cannot create conditionally the later commit wins, which is whole too.
+    On a store that cannot create conditionally, such as Swift's S3 interface, they look
+    before they commit; of two that look at once the later commit wins, which is whole too,
+    and the files of the earlier stay behind.
 
     A bucket that cannot be reached costs time, not samples: it is said, and for a minute
     nobody asks again.
@@ -63,12 +66,13 @@ class ObjectStore:
         CacheError: if the URL or an option means nothing to obstore.
     """
 
-    __slots__ = ("_asleep_until", "_bucket", "_failures", "options", "url")
+    __slots__ = ("_asleep_until", "_bucket", "_can_create", "_failures", "options", "url")
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         self.url = url
         self._failures = 0
         self._asleep_until = 0.0
+        self._can_create = True
         self.options = dict(options)
         self._bucket = _open(url, dict(options))
 
@@ -177,12 +181,23 @@ class ObjectStore:
         self._bucket.put(path, content)
 
     def _create(self, path: str, content: bytes) -> bool:
-        try:
-            self._bucket.put(path, content, mode="create")
-        except AlreadyExistsError:
+        if self._can_create:
+            try:
+                self._bucket.put(path, content, mode="create")
+            except AlreadyExistsError:
+                return False
+            except (NotSupportedError, NotImplementedError):  # switched off by an option
+                self._can_create = False
+            except GenericError as error:
+                if not _is_not_implemented(error):
+                    raise
+                self._can_create = False  # such an answer is tried again and again: never ask twice
+            else:
+                return True
+            _log.info("%s creates nothing conditionally; the later of two commits wins", self.url)
+        if self._has(path):
             return False
-        except NotSupportedError:
-            self._bucket.put(path, content)
+        self._put(path, content)
         return True
 
     def _delete(self, paths: list[str]) -> None:
@@ -191,6 +206,11 @@ class ObjectStore:
                 self._bucket.delete(path)
             except FileNotFoundError:
                 continue
+
+
+def _is_not_implemented(error: GenericError) -> bool:
+    """Whether a server said 501: obstore has no class of its own for that."""
+    return "501 Not Implemented" in str(error)
 
 
 def _place(kind: Kind, key: str) -> str:

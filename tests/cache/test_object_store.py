@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +53,73 @@ def options(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
 def bucket(options: dict[str, str]) -> S3Store:
     """The bucket, seen without the cache."""
     return S3Store("volumes", prefix="ours", client_options={"allow_http": True}, **options)
+
+
+class WithoutConditions(BaseHTTPRequestHandler):
+    """Hands everything on to a server, but conditional writes, which it answers as Swift does."""
+
+    protocol_version = "HTTP/1.1"
+    behind = ""
+    refused = 0
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if "If-None-Match" in self.headers:
+            type(self).refused += 1
+            return self.answer(501, b"<Error><Code>NotImplemented</Code></Error>", {})
+        return self.hand_on(body)
+
+    def do_GET(self) -> None:
+        self.hand_on(None)
+
+    def do_HEAD(self) -> None:
+        self.hand_on(None)
+
+    def do_DELETE(self) -> None:
+        self.hand_on(None)
+
+    def do_POST(self) -> None:
+        self.hand_on(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+    def hand_on(self, body: bytes | None) -> None:
+        request = urllib.request.Request(self.behind + self.path, body, method=self.command)
+        request.add_header("Content-Type", "application/octet-stream")  # not that of a form
+        for name in ("Authorization", "x-amz-date", "x-amz-content-sha256"):
+            if name in self.headers:
+                request.add_header(name, self.headers[name])
+        try:
+            with urllib.request.urlopen(request) as answer:
+                self.answer(answer.status, answer.read(), dict(answer.headers))
+        except urllib.error.HTTPError as error:
+            with error:
+                self.answer(error.code, error.read(), dict(error.headers))
+
+    def answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name in ("ETag", "Last-Modified", "Content-Type"):
+            if name in headers:
+                self.send_header(name, headers[name])
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_request(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def as_on_swift(options: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The same bucket through a server that creates nothing conditionally."""
+    handler = type("Handler", (WithoutConditions,), {"behind": options["endpoint"], "refused": 0})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield {**options, "endpoint": f"http://127.0.0.1:{server.server_port}"}
+        server.shutdown()
+        thread.join()
+        assert handler.refused <= 4  # once, with the client's own three further tries
 
 
 def opened(path: Path, options: dict[str, str]) -> VolumeCache:
@@ -125,6 +196,22 @@ def test_of_two_writers_at_once_one_is_whole_and_nothing_is_left_of_the_other(
     assert len(folders) == 1
     third = opened(tmp_path / "c", options)
     np.testing.assert_array_equal(third.get_volume(key).image, made.volume.image)
+
+
+@pytest.mark.parametrize("how", ["answered 501", "switched off"])
+def test_a_store_that_creates_nothing_conditionally_keeps_whole_entries(
+    tmp_path, make, options, as_on_swift, bucket, how
+) -> None:
+    given = as_on_swift if how == "answered 501" else {**options, "conditional_put": "disabled"}
+    first, second = (opened(tmp_path / name, given) for name in "ab")
+    for seed in (1, 2):
+        key, made = make(seed)
+        assert first.put_volume(key, made.volume)
+        kept = objects(bucket)
+        second.put_volume(key, made.volume)
+        assert objects(bucket) == kept  # nothing is left of the second
+        other = opened(tmp_path / f"c{seed}", given).get_volume(key)
+        np.testing.assert_array_equal(other.image, made.volume.image)
 
 
 def test_a_commit_whose_answer_was_lost_counts(
