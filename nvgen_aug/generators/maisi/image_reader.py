@@ -14,8 +14,8 @@ class ImageReader(nn.Sequential):
     """Says of an image's latent what the encoder of masks would say of the image's mask.
 
     What a mask tells in millions of voxels has to be guessed here from a latent that is as small
-    as the flow's. Two convolutions explain three quarters of it, with residual blocks between them
-    nine tenths.
+    as the flow's. How well it is guessed decides how far a rendered image follows the given one:
+    docs/decisions/0016.
 
     Args:
         read: Channels of the condition.
