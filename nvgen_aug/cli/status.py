@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.console import Group
 from rich.console import RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -43,7 +44,8 @@ def status(
 ) -> None:
     """Show queue, rate, hits, memory, restarts and the last error of a server, until Ctrl-C.
 
-    Without an address, list the servers of this user that run on this machine.
+    Without an address, list the servers of this user that run on this machine. A server
+    of several devices has a generator for each, and all of them are shown.
 
     \b
     Example:
@@ -56,19 +58,24 @@ def status(
     if address is None:
         _all(running(), as_json=as_json, metrics=metrics, prove=prove)
         return
-    if metrics or prove or as_json:
+    if metrics or prove:
         _print([address], as_json=as_json, metrics=metrics, prove=prove)
+        return
+    generators = _generators_of(address)
+    if as_json:
+        _print(generators, as_json=True, metrics=False, prove=False)
         return
     terminal = Console(highlight=False, emoji=False)
     if once or not terminal.is_terminal:
-        answer(_lines(address, _ask(address)))
+        for number, one in enumerate(generators):
+            answer([*([""] if number else []), *_lines(one, _ask(one))])
         return
     with (
         interruptible("the server goes on"),
         Live(console=terminal, auto_refresh=False) as live,
     ):
         while True:
-            live.update(_view(address, _patiently(address)), refresh=True)
+            live.update(Group(*(_view(one, _patiently(one)) for one in generators)), refresh=True)
             sleep(every)
 
 
@@ -110,6 +117,16 @@ def _print(addresses: list[str], *, as_json: bool, metrics: bool, prove: bool) -
             found = _ask(address) if len(addresses) == 1 else _patiently(address)
             values = {"error": found} if isinstance(found, str) else asdict(found)
             answer([json.dumps({"address": address, **values})])
+
+
+def _generators_of(address: str) -> list[str]:
+    from ..serving import Client
+
+    try:
+        with Client(address, SECONDS_TO_ANSWER) as client:
+            return list(client.addresses)
+    except SourceError:  # who cannot say so now is looked at alone
+        return [address]
 
 
 def _ask(address: str) -> Status:

@@ -167,8 +167,13 @@ class Client(VolumeSource):
         if hasattr(self, "_pools"):
             self.close()
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Of the server's generators, one for each of its devices; this address among them."""
+        return tuple(member.address for member in self._members())
+
     def status(self) -> Status:
-        """What the server says of itself."""
+        """What the generator at this address says of itself."""
         return Status.from_json(self._talk(m.AskStatus(next(_requests)), m.Report).text)
 
     def metrics(self) -> str:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from nvgen_aug.assembly import serve
 from nvgen_aug.cli import app
 from nvgen_aug.cli.status import rows_of
+from nvgen_aug.serving import Client
 from nvgen_aug.serving import ServedSource
 from nvgen_aug.serving import lifecycle
 from nvgen_aug.serving.status import Status
@@ -54,6 +55,17 @@ def test_a_program_gets_json(source: ServedSource) -> None:
     assert (values["address"], values["generated"]) == (source.address, 2)
     assert values["is_ready"] is True
     assert values["memory"] > 1_000_000
+
+
+def test_all_generators_of_a_server_are_shown() -> None:
+    with serve("phantom", device=["cpu", "cpu"]) as source:
+        with Client(source.address) as client:
+            one, other = client.addresses
+        text = run(source.address, "--once")
+        assert f"server      {one} " in text
+        assert f"server      {other} " in text
+        told = [json.loads(line) for line in run(other, "--json").splitlines()]
+        assert [values["address"] for values in told] == [one, other]
 
 
 def test_prometheus_gets_its_text_form(source: ServedSource) -> None:
