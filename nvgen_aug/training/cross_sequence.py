@@ -32,7 +32,7 @@ from .run import StageSettings
 from .stand_ins import StandIns
 
 IMAGE_STAGES: Final = ("image_encoder", "image_control")
-IMAGE_MINUTES: Final[Mapping[str, float]] = {"image_encoder": 15.0, "image_control": 60.0}
+IMAGE_MINUTES: Final[Mapping[str, float]] = {"image_encoder": 30.0, "image_control": 60.0}
 IMAGE_RECORD_FILE: Final = "image_record.json"
 
 

@@ -34,7 +34,7 @@ _REMEMBERED = 256
 # Planes of a slab: fewer save memory, but halos and launches weigh more.
 _PLANES = (64, 32, 16, 8, 4)
 # On a processor slabs of so many planes take no longer than the whole, and less than two thirds of
-# its memory (benchmarks/decode_whole.py). Small volumes lie in its caches as they are.
+# its memory (benchmarks/decode_whole.py). What is small anyway stays in one piece.
 _THRIFTY_PLANES = 16
 _SMALL_BYTES = 256 << 20
 
