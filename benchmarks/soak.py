@@ -218,19 +218,18 @@ class Soak:
             msg = f"no step of training for {SECONDS_WITHOUT_A_STEP:g} s; it stands at:\n{tail}"
             raise SystemExit(msg)
 
-    def _found(self) -> subprocess.Popen[str]:
+    def _found(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "benchmarks.victims", str(self._scene.root), str(self._seed)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # a second line would wait in a buffer, where `select` does not see it
             env={**os.environ, "TMPDIR": str(self._scene.temporary)},
         )
 
     def _order(self, role: str) -> None:
         assert self._nursery.stdin is not None
-        self._nursery.stdin.write(f"{role}\n")
-        self._nursery.stdin.flush()
+        self._nursery.stdin.write(f"{role}\n".encode())
 
     def _signal(self, role: str, number: int) -> None:
         # Never 0, which means everybody, us among them.
@@ -242,7 +241,7 @@ class Soak:
         """Hear who was started and who has ended; who did not end by itself is ordered anew."""
         assert self._nursery.stdout is not None
         while select.select([self._nursery.stdout], [], [], 0)[0]:
-            word, role, number = self._nursery.stdout.readline().split()
+            word, role, number = self._nursery.stdout.readline().decode().split()
             if word == "started":
                 self._pids[role] = int(number)
                 continue

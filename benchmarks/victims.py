@@ -275,19 +275,22 @@ def nursery(scene: Scene, seed: int) -> None:
     back within moments. This process runs no thread.
     """
     roles: dict[int, str] = {}
+    told = b""
     waiting = select.poll()
-    waiting.register(sys.stdin, select.POLLIN)
+    waiting.register(0, select.POLLIN)
     while True:
         if waiting.poll(50):
-            line = sys.stdin.readline()
-            if not line:
+            # Not by a file of Python's: a second line would wait in its buffer, where nobody polls.
+            more = os.read(0, 4096)
+            if not more:
                 return
-            role = line.strip()
-            pid = os.fork()
-            if pid == 0:
-                _grow_up(scene, seed, role)
-            roles[pid] = role
-            print("started", role, pid, flush=True)
+            *lines, told = (told + more).split(b"\n")
+            for role in (line.decode() for line in lines):
+                pid = os.fork()
+                if pid == 0:
+                    _grow_up(scene, seed, role)
+                roles[pid] = role
+                print("started", role, pid, flush=True)
         while roles:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
