@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import Annotated
@@ -26,7 +28,7 @@ def bench(
         list[str] | None, typer.Argument(metavar="NAME", help="Which; all if none is named.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option(help="Small runs that prove that all works; no record is kept.")
+        bool, typer.Option(help="Small runs that prove that all works, two at a time; no records.")
     ] = False,
     listed: Annotated[
         bool, typer.Option("--list", help="Print each benchmark with its question, and leave.")
@@ -70,18 +72,38 @@ def bench(
     options = ["--quick"] if quick else []
     options += [] if device is None else ["--device", device]
     options += [] if out is None else ["--out", str(out.absolute())]
-    failed = [name for name in chosen if not _run(suite, name, options)]
+    if quick and len(chosen) > 1:
+        failed = _two_at_a_time(suite, chosen, options)
+    else:
+        failed = [name for name in chosen if not _run(suite, name, options)]
     if failed:
         fail(f"these benchmarks failed: {', '.join(failed)}")
         hint(f"what went wrong stands above; once more: nvgen-aug bench {' '.join(failed)}")
         raise typer.Exit(1)
 
 
-def _run(suite: Suite, name: str, options: list[str]) -> bool:
-    say(f"{name}: {suite.questions[name]}")
+def _two_at_a_time(suite: Suite, names: Sequence[str], options: list[str]) -> list[str]:
+    """Which of the benchmarks failed; nothing is timed, so that they may disturb each other."""
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            ran = list(pool.map(lambda name: _run(suite, name, options, alone=False), names))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C begins none that wait
+            raise
+    return [name for name, is_fine in zip(names, ran, strict=True) if not is_fine]
+
+
+def _run(suite: Suite, name: str, options: list[str], *, alone: bool = True) -> bool:
+    if alone:
+        say(f"{name}: {suite.questions[name]}")
     begin = monotonic()
     # A process each: threads, pinned cores and memory of one must not reach the next.
     command = [sys.executable, "-m", f"{FOLDER}.{name}", *options]
-    status = subprocess.run(command, cwd=suite.root, check=False).returncode
+    output, errors = (None, None) if alone else (subprocess.PIPE, subprocess.STDOUT)
+    done = subprocess.run(
+        command, cwd=suite.root, check=False, stdout=output, stderr=errors, text=True
+    )
+    if not alone:  # in one piece, or two would be mixed
+        answer([f"{name}: {suite.questions[name]}", done.stdout.rstrip()])
     say(f"{name}: {monotonic() - begin:.0f} s")
-    return status == 0
+    return done.returncode == 0

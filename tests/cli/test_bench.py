@@ -80,6 +80,15 @@ def test_after_one_that_fails_the_others_run_and_it_is_named(clone: Path) -> Non
     assert read(clone / "ran") == "\n"
 
 
+def test_quick_runs_side_by_side_say_their_own_in_one_piece(clone: Path) -> None:
+    result = CliRunner().invoke(app, ["bench", "wrong", "nothing", "--quick"])
+    assert result.exit_code == 1
+    assert "these benchmarks failed: wrong" in result.stderr
+    assert read(clone / "ran") == "--quick\n"
+    assert "wrong: What goes wrong?\n" in result.stdout
+    assert "nothing: How long is nothing?\n" in result.stdout
+
+
 def test_a_device_is_for_what_has_networks(clone: Path) -> None:
     result = CliRunner().invoke(app, ["bench", "wrong", "--device", "cuda"])
     assert result.exit_code == 2
