@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 from typing import Any
 
 import monai.data
@@ -110,13 +111,15 @@ def test_after_a_worker_was_killed_a_new_loader_goes_on_where_training_stopped()
         loader = torch.utils.data.DataLoader(
             train, batch_size=4, sampler=train.sampler(4), collate_fn=list, num_workers=2
         )
+        older = multiprocessing.active_children()
         for done, batch in enumerate(loader, start=1):
             seen.extend(item["provenance"] for item in batch)
             state.update(train.checkpoint(done))
             if done == kill_at:
-                pid = multiprocessing.active_children()[0].pid
-                assert pid is not None
-                os.kill(pid, signal.SIGKILL)
+                worker = next(w for w in multiprocessing.active_children() if w not in older)
+                assert worker.pid is not None
+                os.kill(worker.pid, signal.SIGKILL)
+                time.sleep(60)  # a training step: torch raises out of it when it hears of the death
         return seen
 
     state: dict[str, Any] = {}
