@@ -50,7 +50,9 @@ def real_item(raw: Any, case: int, *, check: bool = True, status: str = "planned
 
     `image` and `label` (channel first, `[C, X, Y, Z]`) become float32 MetaTensors
     with the meta keys that synthetic items have; all other entries are dropped,
-    because an entry that only some items have is lost, or fails, in collation.
+    because an entry that only some items have is lost, or fails, in collation. The
+    voxels are copied: what a transform writes into an item never reaches a dataset
+    that keeps its cases in memory.
 
     Args:
         raw: A mapping with `image` and, for segmentation, `label`.
@@ -169,7 +171,9 @@ def _real_tensor(value: Any, key: str, name: str) -> torch.Tensor:
     try:
         if isinstance(value, np.ndarray) and not value.flags.writeable:
             value = value.copy()
-        tensor = torch.as_tensor(_plain(value)).to(torch.float32)
+        # Copied, because a worker that hands a tensor on moves its memory, and a dataset that
+        # keeps its cases in memory may be reading the same tensor for the next batch.
+        tensor = torch.as_tensor(_plain(value)).to(torch.float32, copy=True)
     except (TypeError, ValueError, RuntimeError) as error:
         hint = "; load it first, for instance with LoadImaged" if isinstance(value, str) else ""
         msg = f"`{name}`: {key} must be an array or tensor, got {type(value).__name__}{hint}"

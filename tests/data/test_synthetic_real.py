@@ -217,10 +217,13 @@ def test_a_caller_s_cached_case_is_not_changed() -> None:
     cases = [real_case(c) for c in range(3)]
     kept = copy.deepcopy(cases)
     train = blend(0, real=cases, transform=mt.Spacingd(KEYS, (1.0, 1.0, 1.0)))
-    train[0], train[1]
+    for item in (train[0], train[1], blend(0, real=cases)[2]):
+        for key in KEYS:
+            item[key].as_tensor().fill_(7)  # as an augmentation in place does
     for case, before in zip(cases, kept, strict=True):
-        assert torch.equal(case["image"], before["image"])
-        assert case["image"].meta.keys() == before["image"].meta.keys()
+        for key in KEYS:
+            assert torch.equal(case[key], before[key])
+            assert case[key].meta.keys() == before[key].meta.keys()
 
 
 def test_the_volumes_of_a_batch_are_announced_before_the_first_is_fetched() -> None:
