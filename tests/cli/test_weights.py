@@ -13,6 +13,7 @@ from tests.cli.command import runner
 from tests.generators.released import NARROW
 from tests.generators.released import path_of
 from tests.generators.released import write_release
+from tests.generators.released import write_size_table
 
 
 @pytest.fixture
@@ -64,6 +65,20 @@ def test_a_mask_file_is_followed(run: Run, tmp_path: Path) -> None:
     assert code == 0, err
     made = nibabel.load(out.splitlines()[0].replace(".nii.gz", "_label.nii.gz"))
     np.testing.assert_array_equal(np.asarray(made.dataobj), label[::-1, ::-1])
+
+
+def test_a_table_of_sizes_that_is_not_there_is_told_of(run: Run, tmp_path: Path) -> None:
+    release = write_release(tmp_path / "release", NARROW["rflow-ct"])
+    words = ("weights", "import", "rflow-ct", "--from", release)
+    _, _, err = run(*words)
+    assert "there was no `datasets/all_anatomy_size_conditions.json`" in err
+    assert "5 networks" in err
+    assert "there was no" not in run(*words, "--image-only")[2]
+    write_size_table(release, np.full((3, 10), 0.5))
+    _, _, err = run(*words)
+    assert "there was no" not in err
+    assert "6/6 size_table: converting" in err
+    assert "5 networks" in err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from nvgen_aug.generators.maisi.variants import Variant
 from tests.generators.tiny import randomized
 
 SCALE: Final = 0.96240234375  # that of `rflow-mr`, which half precision holds
+SIZE_TABLE_PATH: Final = "datasets/all_anatomy_size_conditions.json"
 
 
 def _narrow(variant: Variant) -> Variant:
@@ -151,3 +153,11 @@ def install(folder: Path, variant: Variant, *, seed: int = 0) -> Path:
     release = write_release(folder / "release", variant, seed=seed)
     import_weights(variant, FolderSource(release), folder / "home")
     return folder / "home"
+
+
+def write_size_table(folder: Path, table: Any) -> Path:
+    """The sizes of patients `[N, 10]` as they are released, below `folder`."""
+    path = folder / SIZE_TABLE_PATH
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([{"organ_size": row.tolist()} for row in table]), encoding="utf-8")
+    return path

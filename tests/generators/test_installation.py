@@ -247,6 +247,9 @@ class Stopping(CheckpointSource):
     def __init__(self, folder: Path, before: str | None = None) -> None:
         self.inner, self.before, self.fetched = FolderSource(folder), before, list[str]()
 
+    def has(self, slot: Slot) -> bool:
+        return self.inner.has(slot)
+
     def size(self, slot: Slot) -> int:
         return 0
 

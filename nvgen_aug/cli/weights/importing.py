@@ -55,6 +55,7 @@ def import_(
     from ...generators.maisi.installation import DOWNLOADS
     from ...generators.maisi.installation import import_weights
     from ...generators.maisi.releases import MASK_NETWORKS
+    from ...generators.maisi.releases import SIZE_TABLE
     from ...generators.maisi.sources import FolderSource
     from ...generators.maisi.sources import HubSource
     from ...generators.maisi.variants import VARIANTS
@@ -89,7 +90,14 @@ def import_(
         )
     for repository, commit in manifest.revisions.items():
         say(f"{repository}@{commit}")
-    say(f"{len(manifest.parts)} networks, {in_bytes(manifest.bytes)}, digest {manifest.digest}")
+    has_table = manifest.part(SIZE_TABLE) is not None
+    if release.size_table is not None and not (image_only or has_table):
+        say(
+            f"there was no `{release.size_table.path}`: organs without a size of their own get one "
+            "drawn evenly, and not as a patient has them"
+        )
+    networks = len(manifest.parts) - has_table
+    say(f"{networks} networks, {in_bytes(manifest.bytes)}, digest {manifest.digest}")
     hint(f"nvgen-aug generate {variant} --out volumes/")
     answer([str(place)])
 

@@ -25,16 +25,19 @@ from .manifest import MANIFEST_FILE
 from .manifest import Manifest
 from .manifest import Part
 from .manifest import file_digest
+from .masks.size_table import read_size_table
 from .networks import tensors_of
 from .releases import CONTROL
 from .releases import FLOW
 from .releases import MASK_FLOW
+from .releases import SIZE_TABLE
 from .releases import Slot
 from .sources import CheckpointSource
 from .sources import Fetched
 from .variants import VARIANTS
 from .variants import Variant
 from .weights import SCALE_FACTOR
+from .weights import SIZES
 
 DOWNLOADS: Final = ".downloads"
 # What was converted so far; at the end its content becomes the manifest.
@@ -45,7 +48,7 @@ _SCALED: Final = (FLOW, MASK_FLOW)
 @final
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far an import is: `done` of `total` networks, and what is being done to which."""
+    """How far an import is: `done` of `total` files, and what is being done to which."""
 
     network: str
     doing: str
@@ -64,7 +67,8 @@ def import_weights(
     """Convert the checkpoints of a variant to safetensors files in `folder`.
 
     A variant is installed once its manifest stands; until then nothing reads its files. What an
-    interrupted import has converted is kept, and the next one goes on behind it.
+    interrupted import has converted is kept, and the next one goes on behind it. The table of sizes
+    that belongs to networks which draw masks is taken along where the source has it.
 
     Args:
         variant: Which one.
@@ -81,6 +85,9 @@ def import_weights(
         msg = f"the weights of `{variant.name}` come with this package; there is nothing to import"
         raise WeightsError(msg)
     slots = [slot for slot in variant.release.slots if slot.network not in without]
+    table = variant.release.size_table
+    if table is not None and MASK_FLOW not in without and source.has(table):
+        slots.append(table)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         progress = _progress(folder, variant)
@@ -157,7 +164,9 @@ def _checked_digest(fetched: Fetched) -> str:
 
 
 def _check_disk(folder: Path, variant: Variant, slot: Slot, download: int) -> None:
-    converted = 4 * sum(t.numel() for t in tensors_of(variant, slot.network).values())
+    converted = 0  # the table of sizes is nothing beside a network
+    if slot.network != SIZE_TABLE:
+        converted = 4 * sum(t.numel() for t in tensors_of(variant, slot.network).values())
     free = shutil.disk_usage(folder).free
     if free < download + converted:
         msg = (
@@ -168,18 +177,10 @@ def _check_disk(folder: Path, variant: Variant, slot: Slot, download: int) -> No
 
 
 def _convert(folder: Path, variant: Variant, slot: Slot, fetched: Fetched, digest: str) -> Part:
-    checkpoint = read_checkpoint(fetched.path)
-    state, ignored = fitted(
-        state_dict(checkpoint, fetched.path),
-        tensors_of(variant, slot.network),
-        slot.network,
-        fetched.path,
-        has_left_over=slot.network in (FLOW, CONTROL) and not variant.flow.attention_projection,
-    )
-    _check_values(state, slot.network, fetched.path)
-    tensors = {key: value.detach().contiguous().clone() for key, value in state.items()}
-    if slot.network in _SCALED:
-        tensors[SCALE_FACTOR] = scale_factor(checkpoint, fetched.path)
+    if slot.network == SIZE_TABLE:
+        tensors, ignored = {SIZES: torch.from_numpy(read_size_table(fetched.path))}, 0
+    else:
+        tensors, ignored = _tensors(variant, slot, fetched)
     # Named by its content, so that an earlier installation stays whole until the manifest changes.
     file = f"{slot.network}-{digest[:12]}.safetensors"
     with replacing(folder / file) as partial:
@@ -194,6 +195,23 @@ def _convert(folder: Path, variant: Variant, slot: Slot, fetched: Fetched, diges
         source_sha256=digest,
         ignored=ignored,
     )
+
+
+def _tensors(variant: Variant, slot: Slot, fetched: Fetched) -> tuple[dict[str, torch.Tensor], int]:
+    """What a checkpoint holds of its network, and how much of it is left out."""
+    checkpoint = read_checkpoint(fetched.path)
+    state, ignored = fitted(
+        state_dict(checkpoint, fetched.path),
+        tensors_of(variant, slot.network),
+        slot.network,
+        fetched.path,
+        has_left_over=slot.network in (FLOW, CONTROL) and not variant.flow.attention_projection,
+    )
+    _check_values(state, slot.network, fetched.path)
+    tensors = {key: value.detach().contiguous().clone() for key, value in state.items()}
+    if slot.network in _SCALED:
+        tensors[SCALE_FACTOR] = scale_factor(checkpoint, fetched.path)
+    return tensors, ignored
 
 
 def _check_values(state: Mapping[str, torch.Tensor], network: str, path: Path) -> None:

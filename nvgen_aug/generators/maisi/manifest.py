@@ -23,15 +23,15 @@ _LAYOUT: Final = 1
 @final
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One network of a variant, as it is installed.
+    """One network of a variant, or the table of sizes, as it is installed.
 
     Attributes:
         network: Its name.
         file: In the folder of the manifest.
         sha256: Of that file.
         bytes: Of that file.
-        source: The checkpoint that it was converted from.
-        source_sha256: Of that checkpoint.
+        source: The file that it was converted from.
+        source_sha256: Of that file.
         ignored: Tensors of the checkpoint that the network does not have and that upstream
             ignores too.
     """
@@ -53,7 +53,7 @@ class Manifest:
     Attributes:
         variant: Its name.
         licence: Of its weights.
-        parts: Its networks.
+        parts: Its networks, and the table of sizes if there is one.
         revisions: Commit of each repository that was read.
     """
 

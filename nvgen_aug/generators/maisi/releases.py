@@ -14,6 +14,8 @@ IMAGE_CONTROL: Final = "image_control"
 MASK_AUTOENCODER: Final = "mask_autoencoder"
 MASK_FLOW: Final = "mask_flow"
 MASK_NETWORKS: Final = (MASK_AUTOENCODER, MASK_FLOW)
+# No network: the sizes of patients that mask networks are told where a request says nothing.
+SIZE_TABLE: Final = "size_table"
 
 
 @final
@@ -37,10 +39,10 @@ class Licence:
 @final
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A released checkpoint: which network it holds and where it lies.
+    """A released file: which network it holds and where it lies.
 
     Attributes:
-        network: Name of the network.
+        network: Name of the network, or of the table.
         repository: On Hugging Face.
         path: Inside the repository, and inside a folder that NV-Generate downloaded to.
     """
@@ -53,10 +55,17 @@ class Slot:
 @final
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The checkpoints of a variant, and the licence of them all."""
+    """The checkpoints of a variant, and the licence of them all.
+
+    Attributes:
+        slots: One for each network.
+        licence: Of all files.
+        size_table: What goes with networks that draw masks; they work without it.
+    """
 
     slots: tuple[Slot, ...]
     licence: Licence
+    size_table: Slot | None = None
 
 
 APACHE: Final = Licence("Apache-2.0")
@@ -80,7 +89,8 @@ def _ct(name: str) -> Release:
         MASK_FLOW: "mask_generation_diffusion_unet",
     }
     slots = tuple(Slot(n, CT_REPOSITORY, f"models/{file}.pt") for n, file in files.items())
-    return Release(slots, OPEN_MODEL)
+    table = Slot(SIZE_TABLE, CT_REPOSITORY, "datasets/all_anatomy_size_conditions.json")
+    return Release(slots, OPEN_MODEL, table)
 
 
 DDPM_CT: Final = _ct("ddpm-ct")

@@ -20,6 +20,7 @@ from huggingface_hub.errors import GatedRepoError
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.errors import RevisionNotFoundError
+from huggingface_hub.hf_api import RepoSibling
 
 from ...errors import WeightsError
 from ...errors import did_you_mean
@@ -50,6 +51,10 @@ class CheckpointSource(ABC):
     """Where the checkpoints of a release come from."""
 
     @abstractmethod
+    def has(self, slot: Slot) -> bool:
+        """Whether the file is there to be fetched."""
+
+    @abstractmethod
     def size(self, slot: Slot) -> int:
         """Bytes that getting it takes on this disk, 0 if it is here already."""
 
@@ -76,7 +81,7 @@ class CheckpointSource(ABC):
 
 @final
 class FolderSource(CheckpointSource):
-    """A folder with the released files, below `models/` or right in it."""
+    """A folder with the released files, below `models/` and `datasets/` or right in it."""
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -84,22 +89,28 @@ class FolderSource(CheckpointSource):
             raise WeightsError(msg)
         self._folder = folder
 
+    def has(self, slot: Slot) -> bool:
+        """Whether the file lies in one of its places."""
+        return self._place(slot) is not None
+
     def size(self, slot: Slot) -> int:
         """Nothing: it is here."""
         return 0
 
     def fetch(self, slot: Slot) -> Fetched:
         """The file of the slot."""
-        places = [self._folder / slot.path, self._folder / Path(slot.path).name]
-        for place in places:
-            if place.is_file():
-                return Fetched(place, str(place.absolute()))
+        if place := self._place(slot):
+            return Fetched(place, str(place.absolute()))
         here = [
             path.name for pattern in ("*.pt", "models/*.pt") for path in self._folder.glob(pattern)
         ]
         near = f"; {did_you_mean(Path(slot.path).name, here)}" if here else ""
         msg = f"{self._folder} has no `{slot.path}`, which is the {slot.network}{near}"
         raise WeightsError(msg)
+
+    def _place(self, slot: Slot) -> Path | None:
+        places = (self._folder / slot.path, self._folder / Path(slot.path).name)
+        return next((place for place in places if place.is_file()), None)
 
 
 @final
@@ -142,12 +153,16 @@ class HubSource(CheckpointSource):
         """Repository, commit and path."""
         return f"{slot.repository}@{self.revisions[slot.repository]}/{slot.path}"
 
+    def has(self, slot: Slot) -> bool:
+        """Whether the repository lists the file."""
+        return self._listed(slot) is not None
+
     def size(self, slot: Slot) -> int:
         """Bytes of the file, 0 if it was fetched already or the size is not told."""
         if (self._downloads / slot.path).is_file():
             return 0
-        files = self._infos[slot.repository].siblings or []
-        return next((file.size or 0 for file in files if file.rfilename == slot.path), 0)
+        file = self._listed(slot)
+        return (file.size or 0) if file else 0
 
     def fetch(self, slot: Slot) -> Fetched:
         """The file of the slot, downloaded; an interrupted download goes on."""
@@ -156,12 +171,17 @@ class HubSource(CheckpointSource):
             path = hf_hub_download(
                 slot.repository, slot.path, revision=info.sha, local_dir=self._downloads
             )
-        lfs = next((f.lfs for f in info.siblings or [] if f.rfilename == slot.path), None)
+        file = self._listed(slot)
+        lfs = file.lfs if file else None
         return Fetched(Path(path), self.origin(slot), lfs.sha256 if lfs else None)
 
     def discard(self, fetched: Fetched) -> None:
         """Delete the download."""
         fetched.path.unlink(missing_ok=True)
+
+    def _listed(self, slot: Slot) -> RepoSibling | None:
+        files = self._infos[slot.repository].siblings or []
+        return next((file for file in files if file.rfilename == slot.path), None)
 
 
 @contextmanager

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Final
 from typing import final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -32,12 +34,14 @@ from .releases import FLOW
 from .releases import IMAGE_CONTROL
 from .releases import MASK_FLOW
 from .releases import MASK_NETWORKS
+from .releases import SIZE_TABLE
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 TEMPLATE_FILE: Final = "template.safetensors"
 IMAGE_CONTROL_FILE: Final = "image_control.safetensors"
 SCALE_FACTOR: Final = "scale_factor"
 TRAINED_ON: Final = "trained_on"
+SIZES: Final = "organ_size"
 
 
 @final
@@ -53,6 +57,7 @@ class Weights:
         mask_scale_factor: As `scale_factor`, of the networks that draw masks; `None` if they are
             not there.
         image_digest: SHA-256 of the image ControlNet beside them; empty if there is none.
+        has_size_table: Whether sizes of patients came with the networks that draw masks.
     """
 
     source: Path
@@ -61,6 +66,15 @@ class Weights:
     read: Callable[[str], Mapping[str, torch.Tensor]]
     mask_scale_factor: float | None = None
     image_digest: str = ""
+    has_size_table: bool = False
+
+    def patients(self) -> NDArray[np.float64] | None:
+        """Sizes of organs and tumours `[N, 10]`, if they came with the networks that draw masks.
+
+        Raises:
+            WeightsError: Their file is damaged.
+        """
+        return self.read(SIZE_TABLE)[SIZES].numpy() if self.has_size_table else None
 
     def fill(self, network: nn.Module, name: str) -> None:
         """Give a network its tensors.
@@ -159,6 +173,7 @@ def imported_weights(folder: Path, variant: str) -> Weights:
         _scale_factor(folder, manifest, FLOW),
         without_scale,
         _scale_factor(folder, manifest, MASK_FLOW) if draws_masks else None,
+        has_size_table=manifest.part(SIZE_TABLE) is not None,
     )
 
 

@@ -22,7 +22,9 @@ from .clean_up import cleaned_up
 from .fitting import looked_up
 from .given_mask import body_region
 from .mask_model import MaskModel
-from .size_vector import SIZED_ORGANS
+from .size_table import nearest_patient
+from .size_table import patient_like
+from .size_vector import SIZED_NAMES
 from .size_vector import SIZED_TUMOURS
 from .size_vector import size_vector
 from .warped_template import Grid
@@ -54,9 +56,8 @@ def diffused_mask(model: MaskModel, variant: Variant, spec: VolumeSpec, grid: Gr
         GenerationError: It shows no body, or lacks what was asked for.
     """
     assert spec.mask_steps is not None
-    names = (*SIZED_ORGANS, *SIZED_TUMOURS)
     asked = dict(spec.organ_sizes)
-    vector = size_vector(asked, spec.anatomy, chance(spec.seed, MASK_SIZES))
+    vector = _vector(model, spec, asked)
     if spec.numerics == "reference":
         raw = model.draw_as_reference(vector, spec.mask_steps, spec.seed)
     else:
@@ -66,15 +67,25 @@ def diffused_mask(model: MaskModel, variant: Variant, spec: VolumeSpec, grid: Gr
             noise_seed=stream(spec.seed, MASK_NOISE),
             link_seed=stream(spec.seed, MASK_LINK),
         )
-    sizes = dict(zip(names, vector, strict=True))
-    tumours = [variant.labels[name] for name in SIZED_TUMOURS if sizes[name] >= 0]
+    wanted = {name for name, size in asked.items() if size >= 0} | set(spec.anatomy)
+    tumours = [variant.labels[name] for name in SIZED_TUMOURS if name in wanted]
     whole = cleaned_up(raw, tumours[0] if tumours else None)
     label = on_grid(whole, model.shape.spacing, grid)
-    wanted = {name for name, size in asked.items() if size >= 0} | set(spec.anatomy)
     _check(whole, label, {name: variant.labels[name] for name in sorted(wanted)}, spec)
     if variant.body_regions and spec.body_region is None:
         _check_region(label, spec.seed)
-    return DiffusedMask(label, sizes)
+    return DiffusedMask(label, dict(zip(SIZED_NAMES, vector, strict=True)))
+
+
+def _vector(model: MaskModel, spec: VolumeSpec, asked: Mapping[str, float]) -> tuple[float, ...]:
+    rng = chance(spec.seed, MASK_SIZES)
+    patient = None
+    if model.patients is not None and spec.numerics == "reference":
+        patient = nearest_patient(model.patients, asked)
+    elif model.patients is not None:
+        needed = {name for name in spec.anatomy if name in SIZED_NAMES and name not in asked}
+        patient = patient_like(model.patients, asked, needed, rng)
+    return size_vector(asked, spec.anatomy, rng, patient)
 
 
 def on_grid(label: NDArray[np.uint8], spacing: float, grid: Grid) -> NDArray[np.uint8]:

@@ -52,6 +52,10 @@ class MaskModel:
         precision: Of the decoder; the UNet runs under autocast if it is not `"fp32"`.
         progress: Called before every evaluation, and now and then while a mask is decoded.
 
+    Attributes:
+        shape: Of the networks.
+        patients: Sizes that complete a request, `[N, 10]`; `None` if they were not imported.
+
     Raises:
         WeightsError: The networks' files are missing, damaged or made for others.
     """
@@ -67,6 +71,7 @@ class MaskModel:
         assert variant.mask_model is not None
         assert weights.mask_scale_factor is not None
         self.shape = variant.mask_model
+        self.patients = weights.patients()
         self._window = variant.window_paired
         self._device = device
         self._is_half = precision != "fp32"
