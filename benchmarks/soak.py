@@ -13,9 +13,9 @@ step. It ends with the epoch that is under way when the time is up.
 Every sample that was delivered is compared with what the phantom makes directly from its spec,
 and all of them with the plan. Then what all latents and volumes in the cache give is compared in
 the same way, and processes, sockets, descriptors, shared memory, partial entries and temporary
-files are counted.
-The seed decides the order of the faults; whom they hit, and when, is the machine's doing. Disk
-and shared memory are private to the soak where the system lets it mount them.
+files are counted. The seed decides the order of the faults; whom they hit, and when, is the
+machine's doing. Disk and shared memory are private to the soak where the system lets it mount
+them.
 """
 
 from __future__ import annotations

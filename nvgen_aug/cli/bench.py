@@ -73,37 +73,50 @@ def bench(
     options += [] if device is None else ["--device", device]
     options += [] if out is None else ["--out", str(out.absolute())]
     if quick and len(chosen) > 1:
-        failed = _two_at_a_time(suite, chosen, options)
+        ran = _two_at_a_time(suite, chosen, options)
     else:
-        failed = [name for name in chosen if not _run(suite, name, options)]
+        ran = [_run(suite, name, options) for name in chosen]
+    failed = [name for name, is_fine in zip(chosen, ran, strict=True) if not is_fine]
     if failed:
         fail(f"these benchmarks failed: {', '.join(failed)}")
         hint(f"what went wrong stands above; once more: nvgen-aug bench {' '.join(failed)}")
         raise typer.Exit(1)
 
 
-def _two_at_a_time(suite: Suite, names: Sequence[str], options: list[str]) -> list[str]:
-    """Which of the benchmarks failed; nothing is timed, so that they may disturb each other."""
+def _two_at_a_time(suite: Suite, names: Sequence[str], options: list[str]) -> list[bool]:
+    """Whether each was fine; nothing is timed, so that they may disturb each other."""
     with ThreadPoolExecutor(2) as pool:
         try:
-            ran = list(pool.map(lambda name: _run(suite, name, options, alone=False), names))
+            return list(pool.map(lambda name: _run_aside(suite, name, options), names))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C begins none that wait
             raise
-    return [name for name, is_fine in zip(names, ran, strict=True) if not is_fine]
 
 
-def _run(suite: Suite, name: str, options: list[str], *, alone: bool = True) -> bool:
-    if alone:
-        say(f"{name}: {suite.questions[name]}")
+def _run(suite: Suite, name: str, options: list[str]) -> bool:
+    say(f"{name}: {suite.questions[name]}")
     begin = monotonic()
-    # A process each: threads, pinned cores and memory of one must not reach the next.
-    command = [sys.executable, "-m", f"{FOLDER}.{name}", *options]
-    output, errors = (None, None) if alone else (subprocess.PIPE, subprocess.STDOUT)
-    done = subprocess.run(
-        command, cwd=suite.root, check=False, stdout=output, stderr=errors, text=True
-    )
-    if not alone:  # in one piece, or two would be mixed
-        answer([f"{name}: {suite.questions[name]}", done.stdout.rstrip()])
+    done = subprocess.run(_command(name, options), cwd=suite.root, check=False)
     say(f"{name}: {monotonic() - begin:.0f} s")
     return done.returncode == 0
+
+
+def _run_aside(suite: Suite, name: str, options: list[str]) -> bool:
+    """Run one while another runs: what it prints comes in one piece, or two would be mixed."""
+    begin = monotonic()
+    done = subprocess.run(
+        _command(name, options),
+        cwd=suite.root,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    answer([f"{name}: {suite.questions[name]}", done.stdout.rstrip()])
+    say(f"{name}: {monotonic() - begin:.0f} s")
+    return done.returncode == 0
+
+
+def _command(name: str, options: list[str]) -> list[str]:
+    # A process each: threads, pinned cores and memory of one must not reach the next.
+    return [sys.executable, "-m", f"{FOLDER}.{name}", *options]

@@ -55,16 +55,19 @@ def status(
     """
     from ..serving.lifecycle import running  # its numpy is heavy, and --help does without it
 
-    if address is None:
-        _all(running(), as_json=as_json, metrics=metrics, prove=prove)
+    addresses = running() if address is None else [address]
+    if prove:
+        _prove(addresses)
+    if metrics:
+        _metrics(addresses)
+    if as_json:
+        _json(addresses if address is None else _generators_of(address))
+    if prove or metrics or as_json:
         return
-    if metrics or prove:
-        _print([address], as_json=as_json, metrics=metrics, prove=prove)
+    if address is None:
+        _list(addresses)
         return
     generators = _generators_of(address)
-    if as_json:
-        _print(generators, as_json=True, metrics=False, prove=False)
-        return
     terminal = Console(highlight=False, emoji=False)
     if once or not terminal.is_terminal:
         for number, one in enumerate(generators):
@@ -79,13 +82,37 @@ def status(
             sleep(every)
 
 
-def _all(addresses: list[str], *, as_json: bool, metrics: bool, prove: bool) -> None:
-    if as_json or metrics or prove:
-        _print(addresses, as_json=as_json, metrics=metrics, prove=prove)
-    elif not addresses:
+def _prove(addresses: list[str]) -> None:
+    from ..serving import Client
+
+    for address in addresses:
+        # A generator may take its time: the server's own patience is the bound.
+        with Client(address) as client:
+            client.prove()
+
+
+def _metrics(addresses: list[str]) -> None:
+    from ..serving import Client
+
+    if len(addresses) != 1:  # two texts, one after the other, are no text that Prometheus reads
+        msg = f"`--metrics` is of one server and {len(addresses)} run; name its address"
+        raise SourceError(msg)
+    with Client(addresses[0], SECONDS_TO_ANSWER) as client:
+        answer([client.metrics().rstrip("\n")])
+
+
+def _json(addresses: list[str]) -> None:
+    for address in addresses:
+        found = _ask(address) if len(addresses) == 1 else _patiently(address)
+        values = {"error": found} if isinstance(found, str) else asdict(found)
+        answer([json.dumps({"address": address, **values})])
+
+
+def _list(addresses: list[str]) -> None:
+    if not addresses:
         say("no server of this user runs on this machine")
         hint("start one with `nvgen-aug serve`")
-    for address in [] if as_json or metrics or prove else addresses:
+    for address in addresses:
         found = _patiently(address)
         if isinstance(found, str):
             answer([f"{address}  {found}"])
@@ -96,27 +123,6 @@ def _all(addresses: list[str], *, as_json: bool, metrics: bool, prove: bool) -> 
                 f"{found.volumes_per_minute:.1f} volumes/min"
             ]
         )
-
-
-def _print(addresses: list[str], *, as_json: bool, metrics: bool, prove: bool) -> None:
-    from ..serving import Client
-
-    if prove:
-        for address in addresses:
-            # A generator may take its time: the server's own patience is the bound.
-            with Client(address) as client:
-                client.prove()
-    if metrics:
-        if len(addresses) != 1:  # two texts, one after the other, are no text that Prometheus reads
-            msg = f"`--metrics` is of one server and {len(addresses)} run; name its address"
-            raise SourceError(msg)
-        with Client(addresses[0], SECONDS_TO_ANSWER) as client:
-            answer([client.metrics().rstrip("\n")])
-    if as_json:
-        for address in addresses:
-            found = _ask(address) if len(addresses) == 1 else _patiently(address)
-            values = {"error": found} if isinstance(found, str) else asdict(found)
-            answer([json.dumps({"address": address, **values})])
 
 
 def _generators_of(address: str) -> list[str]:
