@@ -35,7 +35,8 @@ demo: $(STAMP) ## Train a segmenter on real and synthetic volumes, and write dem
 	$(BIN)/nvgen-aug demo --out $(OUT) $(DEMO)
 
 test: lint ## Style, types and the quick tests: some minutes
-	$(BIN)/pytest -m 'not slow' -n 2 --dist loadfile
+	@# A thread each: networks of two processes with a thread for every core wait for each other.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## The slow tests, and every benchmark once with --quick
 	$(BIN)/pytest -m slow
