@@ -112,9 +112,10 @@ def test_batches_are_bit_identical_with_and_without_a_server_and_a_cache(
         assert digest_of_epochs(blend(source)) == reference
 
 
-def test_a_second_run_reads_every_volume_from_the_cache(warm_cache: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_second_run_reads_every_volume_from_the_cache(warm_cache: Path, workers: int) -> None:
     with nv.serve("phantom", cache=warm_cache) as source:
-        digest_of_epochs(blend(source))
+        digest_of_epochs(blend(source), num_workers=workers)
         stats = source.stats()
     # It may still make some ahead: the sampler does not know that no third epoch will come.
     assert stats.hits == stats.fetched > 0

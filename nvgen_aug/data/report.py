@@ -137,14 +137,14 @@ class BlendReport:
     def __str__(self) -> str:
         lines = [
             f"asked {self.asked:.2%} synthetic, delivered {self.delivered:.2%}: "
-            f"{self.synthetic} of {self.samples} samples in {len(self.epochs)} epochs",
+            f"{self.synthetic} of {self.samples} samples in {self._epochs()}",
             f"{self.distinct_volumes} distinct volumes, {self.reused} uses again "
             f"(at most {self.max_reuse} uses each)",
         ]
         if self.repeated:
             lines = [
                 f"control without synthetic samples: {self.repeated} of {self.samples} samples in "
-                f"{len(self.epochs)} epochs repeat real cases in their place"
+                f"{self._epochs()} repeat real cases in their place"
             ]
         lines += [self._exposure(row) for row in self.strata]
         if self.failures.failed:
@@ -167,6 +167,10 @@ class BlendReport:
                 counts = ", ".join(f"{n} × {r}" for r, n in sorted(self.source.rejected.items()))
                 lines.append(f"volumes thrown away by the source's checks: {counts}")
         return "\n".join(lines)
+
+    def _epochs(self) -> str:
+        number = len(self.epochs)
+        return "1 epoch" if number == 1 else f"{number} epochs"
 
     def _exposure(self, row: Exposure) -> str:
         kind = "repeated" if self.repeated else "synthetic"

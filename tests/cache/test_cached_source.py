@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import gc
+import multiprocessing
+import os
 import pickle
 import weakref
 
@@ -110,6 +112,21 @@ def test_hits_are_added_to_what_the_source_counts(stored, phantoms) -> None:
     source.fetch(SPEC)
     source.fetch(VolumeSpec("phantom", seed=6))
     assert source.stats() == SourceStats(fetched=3, generated=1, hits=3)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_hits_of_forked_workers_are_counted_too(stored) -> None:
+    source = CachedSource(Resting(), stored)
+    source.fetch(SPEC)
+    workers = [
+        multiprocessing.get_context("fork").Process(target=source.fetch, args=(SPEC,))
+        for _ in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert source.stats() == SourceStats(fetched=4, hits=4)
 
 
 def test_statistics_do_not_need_a_live_server(stored, phantoms) -> None:
