@@ -41,7 +41,10 @@ from rich.console import Console
 
 from benchmarks.audit import Audit
 from benchmarks.audit import wrong_entries
+from benchmarks.chaos import OURS
+from benchmarks.chaos import SERVING
 from benchmarks.chaos import Chaos
+from benchmarks.chaos import children
 from benchmarks.contest import Bar
 from benchmarks.markdown import bars_table
 from benchmarks.timing import quick_parser
@@ -212,11 +215,29 @@ class Soak:
         if self._audit.steps != steps:
             self._last_step = (self._audit.steps, monotonic())
         elif monotonic() > since + SECONDS_WITHOUT_A_STEP:
-            self._signal("train", signal.SIGUSR1)
-            sleep(1.0)
-            tail = self._scene.log("train").read_text(errors="replace")[-3000:]
-            msg = f"no step of training for {SECONDS_WITHOUT_A_STEP:g} s; it stands at:\n{tail}"
+            msg = f"no step of training for {SECONDS_WITHOUT_A_STEP:g} s\n{self._standstill()}"
             raise SystemExit(msg)
+
+    def _standstill(self) -> str:
+        """Where the training and its workers stand, what it met before, and how its server is."""
+        log = self._scene.log("train")
+        told = log.stat().st_size
+        inner = children(self.training)
+        workers = [pid for pid, line in inner if OURS in line]
+        for pid in (self.training, *workers):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)  # each prints its stack
+            sleep(0.5)
+        serving = [pid for pid, line in inner if SERVING in line]
+        serving += [pid for one in serving for pid, _ in children(one)]
+        return "\n".join(
+            [
+                f"training {self.training}, its loader's workers {workers}",
+                *(f"process {pid} of the server: {_state(pid)}" for pid in serving),
+                *(str(mishap) for mishap in read_lines(self._scene.mishaps)[-8:]),
+                log.read_bytes()[told:].decode(errors="replace"),
+            ]
+        )
 
     def _found(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -329,6 +350,15 @@ def _may_mount() -> bool:
     with tempfile.TemporaryDirectory() as name:
         command = ["unshare", "--mount", "sh", "-c", script, name]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _state(pid: int) -> str:
+    """Whether a process runs, sleeps or is stopped, and in what it waits."""
+    with suppress(OSError, IndexError):
+        status = Path(f"/proc/{pid}/status").read_text().splitlines()
+        state = next(line for line in status if line.startswith("State"))
+        return f"{state}, in {Path(f'/proc/{pid}/wchan').read_text() or 'nothing'}"
+    return "gone"
 
 
 def _names(folder: Path) -> list[str]:

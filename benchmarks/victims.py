@@ -56,6 +56,7 @@ CACHE_BYTES = "3 MB"
 SECONDS_PER_VOLUME = 0.02
 # A generator that was stopped is replaced after so long.
 SECONDS_TO_HANG = 10.0
+SECONDS_TO_START = 60.0  # who is stopped before it is ready shows no other sign
 SECONDS_FOR_A_BATCH = 60.0
 LOOKED_AT = 40  # volumes that the client asks for again and again
 
@@ -126,6 +127,7 @@ def train(scene: Scene, seed: int) -> None:
                 cache=scene.cache,
                 max_bytes=CACHE_BYTES,
                 hang_timeout=SECONDS_TO_HANG,
+                start_timeout=SECONDS_TO_START,
                 seconds_per_volume=SECONDS_PER_VOLUME,
             )
         except SourceError as error:  # struck before it could begin, and says so
