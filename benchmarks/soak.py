@@ -224,7 +224,7 @@ class Soak:
         told = log.stat().st_size
         inner = children(self.training)
         workers = [pid for pid, line in inner if OURS in line]
-        for pid in (self.training, *workers):
+        for pid in filter(None, (self.training, *workers)):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR1)  # each prints its stack
             sleep(0.5)

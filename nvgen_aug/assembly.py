@@ -164,7 +164,8 @@ def serve(
         masks: A bank, as in `open_source`; the server alone reads it.
         threads: Threads of the networks on a CPU; `None` is torch's own choice.
         timeout: Seconds to wait for one volume.
-        start_timeout: Seconds until the process must be ready.
+        start_timeout: Seconds until the process must be ready, at the first start and at each
+            that follows a crash; nothing sooner ends one that is stopped meanwhile.
         hang_timeout: Seconds that the generator may make no progress, or its process give
             no sign of life, until it is replaced; five times its longest job if that is more.
         **options: As `load_generator` has them; JSON values.
