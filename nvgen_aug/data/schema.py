@@ -169,11 +169,13 @@ def _check_spacing(value: Any, key: str, name: str) -> None:
 
 def _real_tensor(value: Any, key: str, name: str) -> torch.Tensor:
     try:
-        if isinstance(value, np.ndarray) and not value.flags.writeable:
-            value = value.copy()
+        plain = _plain(value)
         # Copied, because a worker that hands a tensor on moves its memory, and a dataset that
         # keeps its cases in memory may be reading the same tensor for the next batch.
-        tensor = torch.as_tensor(_plain(value)).to(torch.float32, copy=True)
+        if isinstance(plain, torch.Tensor):
+            tensor = plain.to(torch.float32, copy=True)
+        else:
+            tensor = torch.tensor(plain, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         hint = "; load it first, for instance with LoadImaged" if isinstance(value, str) else ""
         msg = f"`{name}`: {key} must be an array or tensor, got {type(value).__name__}{hint}"
